@@ -39,6 +39,17 @@ type Replica struct {
 	Since    time.Time `json:"since"`
 }
 
+// Lease is the right of one call to use one replica, from before its first
+// byte is sent until its response has been read.
+type Lease interface {
+	Replica() Replica
+	// Release ends the call. It may be called more than once.
+	Release()
+	// Refused ends the call and says that the replica took no connection, so
+	// that others are preferred for a while.
+	Refused()
+}
+
 // Usage is what the replicas of a function consume at the moment, summed.
 type Usage struct {
 	// MilliCPU is in thousandths of a core.

@@ -38,7 +38,7 @@ func newFunction() *function {
 
 // take returns a lease if there is a ready replica, an error if waiting for
 // one is in vain, and else the channel that closes when something changed.
-func (f *function) take(ref lofn.Ref) (*Lease, <-chan struct{}, error) {
+func (f *function) take(ref lofn.Ref) (*lease, <-chan struct{}, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.gone {
@@ -46,7 +46,7 @@ func (f *function) take(ref lofn.Ref) (*Lease, <-chan struct{}, error) {
 	}
 	if best := f.leastBusy(); best != nil {
 		best.calls++
-		return &Lease{Replica: best.replica, function: f, member: best}, nil, nil
+		return &lease{replica: best.replica, function: f, member: best}, nil, nil
 	}
 	if reason, broken := f.broken(); broken {
 		return nil, nil, lofn.Errorf(lofn.Unavailable, "function %s cannot start: %s", ref, reason)

@@ -1,5 +1,5 @@
 // Package pool knows the replicas of every function and lends them to calls:
-// each call holds a Lease on one replica from its start to the end of its
+// each call holds a lease on one replica from its start to the end of its
 // response. Calls for a function without a ready replica wait here until there
 // is one, so that a cold start or a restart is a delay and not an error.
 package pool
@@ -7,7 +7,6 @@ package pool
 import (
 	"context"
 	"sync"
-	"time"
 
 	"lofn"
 )
@@ -73,25 +72,27 @@ func (p *Pool) Update(r lofn.Replica) {
 // lends it. The caller must Release the lease. It fails with NotFound for an
 // unknown function, Unavailable for one that keeps failing to start, and
 // DeadlineExceeded or the context's error when ctx ends first.
-func (p *Pool) Lease(ctx context.Context, ref lofn.Ref) (*Lease, error) {
+func (p *Pool) Lease(ctx context.Context, ref lofn.Ref) (lofn.Lease, error) {
 	f := p.function(ref)
 	if f == nil {
 		return nil, notFound(ref)
 	}
-	lease, changed, err := f.take(ref)
-	if lease != nil || err != nil {
-		return lease, err
+	l, changed, err := f.take(ref)
+	if err != nil {
+		return nil, err
 	}
-	start := time.Now()
+	if l != nil {
+		return l, nil
+	}
 	f.hold(+1)
 	defer f.hold(-1)
-	for lease == nil && err == nil {
+	for l == nil && err == nil {
 		if f.asleep() {
 			p.wake(ref)
 		}
 		select {
 		case <-changed:
-			lease, changed, err = f.take(ref)
+			l, changed, err = f.take(ref)
 		case <-ctx.Done():
 			return nil, f.expired(ctx, ref)
 		}
@@ -99,8 +100,7 @@ func (p *Pool) Lease(ctx context.Context, ref lofn.Ref) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	lease.Waited = time.Since(start)
-	return lease, nil
+	return l, nil
 }
 
 // Function returns what is known of a function, and whether it is declared.
@@ -152,26 +152,21 @@ func (p *Pool) function(ref lofn.Ref) *function {
 	return p.functions[ref]
 }
 
-// Lease is the right of one call to use one replica.
-type Lease struct {
-	Replica lofn.Replica
-	// Waited is how long the call was held before there was a replica.
-	Waited time.Duration
-
+// lease is the pool's lofn.Lease.
+type lease struct {
+	replica  lofn.Replica
 	function *function
 	member   *member
 	once     sync.Once
 }
 
-// Release gives the replica back. It may be called more than once.
-func (l *Lease) Release() {
+func (l *lease) Replica() lofn.Replica { return l.replica }
+
+func (l *lease) Release() {
 	l.once.Do(func() { l.function.release(l.member) })
 }
 
-// Refused says that the replica did not accept a connection, and releases the
-// lease. The replica gets no calls until its provider reports on it again, or
-// for a second.
-func (l *Lease) Refused() {
+func (l *lease) Refused() {
 	l.function.suspect(l.member)
 	l.Release()
 }

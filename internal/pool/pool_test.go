@@ -27,7 +27,7 @@ func replica(id string, state lofn.State) lofn.Replica {
 	return lofn.Replica{Function: echo, ID: id, State: state}
 }
 
-func lease(t *testing.T, p *pool.Pool) *pool.Lease {
+func lease(t *testing.T, p *pool.Pool) lofn.Lease {
 	t.Helper()
 	l, err := p.Lease(t.Context(), echo)
 	if err != nil {
@@ -50,7 +50,7 @@ func TestLeaseTakesTheLeastBusyReplica(t *testing.T) {
 	}
 	counts := map[string]int{}
 	for range 30 {
-		counts[lease(t, p).Replica.ID]++
+		counts[lease(t, p).Replica().ID]++
 	}
 	for id, n := range counts {
 		if n != 10 {
@@ -77,17 +77,14 @@ func TestLeaseWaitsForAReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := declared(t, 1, nil)
 		p.Update(replica("a", lofn.Starting))
-		got := make(chan *pool.Lease)
+		got := make(chan lofn.Lease)
 		go func() { got <- lease(t, p) }()
 		time.Sleep(3 * time.Second) // the bubble's clock
 		if _, waiting := p.Load(echo); waiting != 1 {
 			t.Errorf("%d calls wait, want 1", waiting)
 		}
 		p.Update(replica("a", lofn.Ready))
-		l := <-got
-		if l.Waited != 3*time.Second {
-			t.Errorf("the lease says it waited %v, want 3s", l.Waited)
-		}
+		(<-got).Release()
 		if _, waiting := p.Load(echo); waiting != 0 {
 			t.Errorf("%d calls wait after the lease, want 0", waiting)
 		}
@@ -100,7 +97,7 @@ func TestLeaseWakesAFunctionScaledToZero(t *testing.T) {
 		p.Declare(lofn.Function{Ref: ref, Replicas: 1})
 		p.Update(replica("a", lofn.Ready))
 	})
-	if id := lease(t, p).Replica.ID; id != "a" {
+	if id := lease(t, p).Replica().ID; id != "a" {
 		t.Errorf("leased %q, want the replica that waking made", id)
 	}
 }
@@ -173,7 +170,7 @@ func TestDrainWaitsForCallsAndAdmitsNone(t *testing.T) {
 		default:
 		}
 		p.Update(replica("new", lofn.Ready))
-		if id := lease(t, p).Replica.ID; id != "new" {
+		if id := lease(t, p).Replica().ID; id != "new" {
 			t.Errorf("leased %q while it drains", id)
 		}
 		first.Release()
@@ -190,12 +187,12 @@ func TestARefusingReplicaIsLeftAloneForAWhile(t *testing.T) {
 		lease(t, p).Refused()
 		p.Update(replica("b", lofn.Ready))
 		for range 4 {
-			if id := lease(t, p).Replica.ID; id != "b" {
+			if id := lease(t, p).Replica().ID; id != "b" {
 				t.Fatalf("leased %q, which had just refused", id)
 			}
 		}
 		time.Sleep(2 * time.Second) // the bubble's clock
-		if id := lease(t, p).Replica.ID; id != "a" {
+		if id := lease(t, p).Replica().ID; id != "a" {
 			t.Errorf("leased %q, want the idle replica back after the pause", id)
 		}
 	})

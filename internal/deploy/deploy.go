@@ -1,0 +1,247 @@
+// Package deploy makes what runs match what is wanted: it follows the store of
+// functions, tells the provider, and passes on to the pool what the provider
+// reports.
+package deploy
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lofn"
+)
+
+// pool is what deploy keeps informed.
+type pool interface {
+	Declare(lofn.Function)
+	Forget(lofn.Ref)
+	Update(lofn.Replica)
+}
+
+// Config is what a Reconciler works with.
+type Config struct {
+	Functions lofn.Store[lofn.Function]
+	Provider  lofn.Provider
+	Pool      pool
+	Log       *slog.Logger
+}
+
+// Reconciler is safe for concurrent use.
+type Reconciler struct {
+	Config
+	synced chan struct{}
+	// life ends with Run, and with it every attempt to reach the provider.
+	life context.Context
+	end  context.CancelFunc
+
+	mu sync.Mutex
+	// wanted holds the functions as the store has them, woken the replica
+	// counts of those that a call woke from zero; a change in the store ends
+	// that.
+	wanted map[lofn.Ref]lofn.Function
+	woken  map[lofn.Ref]int
+	// tasks holds what is still to be told to the provider.
+	tasks    map[lofn.Ref]*task
+	replicas map[lofn.Ref]map[string]lofn.Replica
+	workers  sync.WaitGroup
+}
+
+// New returns a Reconciler; Run starts it.
+func New(c Config) *Reconciler {
+	life, end := context.WithCancel(context.Background())
+	return &Reconciler{
+		life: life, end: end,
+		Config:   c,
+		synced:   make(chan struct{}),
+		wanted:   make(map[lofn.Ref]lofn.Function),
+		woken:    make(map[lofn.Ref]int),
+		tasks:    make(map[lofn.Ref]*task),
+		replicas: make(map[lofn.Ref]map[string]lofn.Replica),
+	}
+}
+
+// Run works until ctx ends. It may be called once.
+func (r *Reconciler) Run(ctx context.Context) {
+	defer context.AfterFunc(ctx, r.end)()
+	var loops sync.WaitGroup
+	loops.Go(func() { r.followStore(ctx) })
+	loops.Go(func() {
+		for replica := range r.Provider.Watch(ctx) {
+			r.observe(replica)
+		}
+	})
+	loops.Wait()
+	r.end()
+	r.workers.Wait()
+}
+
+// Synced is closed when every function that the store held at the start is
+// known to the pool.
+func (r *Reconciler) Synced() <-chan struct{} { return r.synced }
+
+// Replicas returns the replicas of a function, ordered by ID.
+func (r *Reconciler) Replicas(ref lofn.Ref) []lofn.Replica {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]lofn.Replica, 0, len(r.replicas[ref]))
+	for _, replica := range r.replicas[ref] {
+		list = append(list, replica)
+	}
+	slices.SortFunc(list, func(a, b lofn.Replica) int { return strings.Compare(a.ID, b.ID) })
+	return list
+}
+
+// Count is how many replicas a function has.
+type Count struct {
+	Function      lofn.Ref
+	Wanted, Ready int
+}
+
+// Counts returns the counts of all functions, in no order.
+func (r *Reconciler) Counts() []Count {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	counts := make([]Count, 0, len(r.wanted))
+	for ref := range r.wanted {
+		counts = append(counts, r.count(ref))
+	}
+	return counts
+}
+
+// Count returns the counts of one function.
+func (r *Reconciler) Count(ref lofn.Ref) Count {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count(ref)
+}
+
+func (r *Reconciler) count(ref lofn.Ref) Count {
+	c := Count{Function: ref, Wanted: r.effective(r.wanted[ref]).Replicas}
+	for _, replica := range r.replicas[ref] {
+		if replica.State == lofn.Ready {
+			c.Ready++
+		}
+	}
+	return c
+}
+
+// Wake gives a function that is scaled to zero the replicas that it is
+// deployed with, until somebody changes its count. It does not block.
+func (r *Reconciler) Wake(ref lofn.Ref) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fn, ok := r.wanted[ref]
+	if !ok || r.effective(fn).Replicas > 0 {
+		return
+	}
+	scaling, err := fn.Spec.Scaling()
+	if err != nil {
+		r.Log.Error("cannot wake function", "function", ref, "error", err)
+		return
+	}
+	r.woken[ref] = max(scaling.Min, 1)
+	r.Log.Info("function woken by a call", "function", ref, "replicas", r.woken[ref])
+	r.schedule(ref, false)
+}
+
+// effective is the function with the replica count that it should have now.
+func (r *Reconciler) effective(fn lofn.Function) lofn.Function {
+	fn.Replicas = max(fn.Replicas, r.woken[fn.Ref])
+	return fn
+}
+
+func (r *Reconciler) observe(replica lofn.Replica) {
+	r.mu.Lock()
+	of := r.replicas[replica.Function]
+	if replica.State == lofn.Gone {
+		delete(of, replica.ID)
+		if len(of) == 0 {
+			delete(r.replicas, replica.Function)
+		}
+	} else {
+		if of == nil {
+			of = make(map[string]lofn.Replica)
+			r.replicas[replica.Function] = of
+		}
+		of[replica.ID] = replica
+	}
+	r.mu.Unlock()
+	r.Pool.Update(replica)
+}
+
+// followStore takes in the store's changes, and starts over when the watch
+// breaks.
+func (r *Reconciler) followStore(ctx context.Context) {
+	first := sync.OnceFunc(func() { close(r.synced) })
+	for pause := minPause; ctx.Err() == nil; pause = next(pause) {
+		seen := make(map[lofn.Ref]bool)
+		for change, err := range r.Functions.Watch(ctx) {
+			if err != nil {
+				r.Log.Error("lost sight of the stored functions, trying again", "error", err, "in", pause)
+				break
+			}
+			switch {
+			case change.Synced:
+				r.forgetAllBut(seen)
+				seen, pause = nil, minPause
+				first()
+			case change.Deleted:
+				r.forget(change.Ref)
+			default:
+				if seen != nil {
+					seen[change.Ref] = true
+				}
+				r.want(change.Value)
+			}
+		}
+		wait(ctx, pause)
+	}
+}
+
+func (r *Reconciler) want(fn lofn.Function) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.woken, fn.Ref)
+	r.wanted[fn.Ref] = fn
+	r.schedule(fn.Ref, false)
+}
+
+func (r *Reconciler) forget(ref lofn.Ref) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.woken, ref)
+	delete(r.wanted, ref)
+	r.schedule(ref, true)
+}
+
+// forgetAllBut removes functions that were deleted while nobody watched.
+func (r *Reconciler) forgetAllBut(seen map[lofn.Ref]bool) {
+	r.mu.Lock()
+	var lost []lofn.Ref
+	for ref := range r.wanted {
+		if !seen[ref] {
+			lost = append(lost, ref)
+		}
+	}
+	r.mu.Unlock()
+	for _, ref := range lost {
+		r.forget(ref)
+	}
+}
+
+const (
+	minPause = 100 * time.Millisecond
+	maxPause = 10 * time.Second
+)
+
+func next(pause time.Duration) time.Duration { return min(2*pause, maxPause) }
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

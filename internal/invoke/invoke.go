@@ -1,0 +1,154 @@
+// Package invoke makes one call to one replica: it takes a lease on the least
+// busy one, sends the request over a kept connection, and gives the lease back
+// at the end of the response's body. Every road to a function, whoever calls,
+// leads through here.
+package invoke
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"lofn"
+)
+
+// pool lends replicas, and waits until there is one.
+type pool interface {
+	Lease(ctx context.Context, ref lofn.Ref) (lofn.Lease, error)
+}
+
+// Caller calls functions. It is safe for concurrent use.
+type Caller struct {
+	pool      pool
+	transport *http.Transport
+}
+
+// NewCaller returns a Caller of the pool's replicas.
+func NewCaller(p pool) *Caller {
+	return &Caller{pool: p, transport: &http.Transport{
+		DialContext: dial,
+		// A replica lives on this machine or next to it: idle connections
+		// cost little, and opening one costs a good part of a short call.
+		MaxIdleConnsPerHost: 1024,
+		IdleConnTimeout:     90 * time.Second,
+		// The body belongs to the caller and the function, compressed or not.
+		DisableCompression: true,
+	}}
+}
+
+// Close closes idle connections.
+func (c *Caller) Close() { c.transport.CloseIdleConnections() }
+
+// Call sends the request to a replica of the function and returns its
+// response, whose Body the caller must close: that ends the call. The URL's
+// scheme and host are overwritten, the Host header is kept. A replica that
+// refuses the connection did not see the call, so another one is asked, until
+// the request's context ends. Errors have code NotFound, Unavailable,
+// DeadlineExceeded or Unreachable, or are the context's.
+func (c *Caller) Call(ref lofn.Ref, req *http.Request) (*http.Response, error) {
+	// The transport closes the body on a failed attempt; the next needs it.
+	body := req.Body
+	if body != nil && body != http.NoBody {
+		req.Body = io.NopCloser(body)
+	}
+	for {
+		lease, err := c.pool.Lease(req.Context(), ref)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := c.send(lease, req)
+		switch {
+		case err == nil:
+			return resp, nil
+		case refused(err):
+			lease.Refused()
+		case busy(err):
+			lease.Release()
+			pause(req.Context())
+		default:
+			lease.Release()
+			return nil, explain(req.Context(), ref, lease.Replica(), err)
+		}
+	}
+}
+
+func (c *Caller) send(lease lofn.Lease, req *http.Request) (*http.Response, error) {
+	replica := lease.Replica()
+	req = req.WithContext(context.WithValue(req.Context(), replicaKey{}, replica))
+	req.URL.Scheme = "http"
+	// Connections are pooled by URL host: one pool for each replica.
+	req.URL.Host = replica.ID
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = releasing(resp.Body, lease)
+	return resp, nil
+}
+
+type replicaKey struct{}
+
+func dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	replica := ctx.Value(replicaKey{}).(lofn.Replica)
+	var d net.Dialer
+	return d.DialContext(ctx, replica.Network, replica.Address)
+}
+
+// refused reports whether nobody listened, so that no byte was sent.
+func refused(err error) bool {
+	return dialing(err) && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT))
+}
+
+// busy reports whether the replica's backlog of connections was full.
+func busy(err error) bool {
+	return dialing(err) && errors.Is(err, syscall.EAGAIN)
+}
+
+func dialing(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+// pause lets a full backlog drain a little.
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
+func explain(ctx context.Context, ref lofn.Ref, replica lofn.Replica, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return lofn.Errorf(lofn.Unreachable, "function %s (replica %s) broke the call off: %w", ref, replica.ID, err)
+}
+
+// releasing gives the lease back when the body is closed. The body of a
+// switched protocol can be written to, which must show.
+func releasing(body io.ReadCloser, lease lofn.Lease) io.ReadCloser {
+	r := &releasingBody{ReadCloser: body, release: lease.Release}
+	if rw, ok := body.(io.ReadWriteCloser); ok {
+		return struct {
+			*releasingBody
+			io.Writer
+		}{r, rw}
+	}
+	return r
+}
+
+type releasingBody struct {
+	io.ReadCloser
+	once    sync.Once
+	release func()
+}
+
+func (b *releasingBody) Close() error {
+	defer b.once.Do(b.release)
+	return b.ReadCloser.Close()
+}
