@@ -1,0 +1,198 @@
+// Package fleet is the part of a lofn.Provider that does not depend on what a
+// replica is: it keeps as many as are wanted running, replaces a generation
+// without a gap, restarts with a growing pause what fails, and tells watchers.
+//
+// A provider that makes replicas itself, as processes or containers, supplies
+// a Starter and gets Ensure, Remove and Watch. One that hands its wishes to an
+// orchestrator has no use for it.
+package fleet
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"runtime"
+	"sync"
+
+	"lofn"
+)
+
+// Starter makes replicas. It is called concurrently.
+type Starter interface {
+	// Start makes one replica of fn, known as id, and returns it once it
+	// accepts calls. When ctx ends first it undoes what it began and returns
+	// an error. The text of an error is shown to people as the reason: one
+	// line that names the cause.
+	Start(ctx context.Context, fn lofn.Function, id string) (Instance, error)
+}
+
+// Instance is a replica that accepted calls when it was returned.
+type Instance interface {
+	// Address is what net.Dial takes to reach the replica.
+	Address() (network, address string)
+	// Done is closed when the instance has ended, by itself or by Stop.
+	Done() <-chan struct{}
+	// Err says, once Done is closed, why the instance ended by itself.
+	Err() error
+	// Stop asks the instance to finish what it has and end, and returns when
+	// nothing is left of it. When ctx ends it is ended by force.
+	Stop(ctx context.Context)
+}
+
+// Config is what a Fleet works with.
+type Config struct {
+	Starter Starter
+	// Drain returns when no call is on the replica any more and none will be
+	// sent to it, or when ctx ends. A nil Drain returns at once.
+	Drain func(ctx context.Context, r lofn.Replica) error
+	// MaxStarts bounds how many replicas are being started at one moment;
+	// 0 means four for each core.
+	MaxStarts int
+	// Log receives what fails; nil discards it.
+	Log *slog.Logger
+}
+
+// Fleet implements lofn.Provider with a Starter. Its methods are safe for
+// concurrent use.
+type Fleet struct {
+	Config
+	starts chan struct{}
+	// forced ends when the time allowed to Close is over.
+	forced context.Context
+	force  context.CancelFunc
+	runs   sync.WaitGroup
+
+	mu        sync.Mutex
+	closed    bool
+	functions map[lofn.Ref]*function
+	board     board
+}
+
+// New returns a Fleet without functions.
+func New(c Config) *Fleet {
+	if c.MaxStarts <= 0 {
+		c.MaxStarts = 4 * runtime.NumCPU()
+	}
+	if c.Drain == nil {
+		c.Drain = func(context.Context, lofn.Replica) error { return nil }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	forced, force := context.WithCancel(context.Background())
+	return &Fleet{
+		Config:    c,
+		starts:    make(chan struct{}, c.MaxStarts),
+		forced:    forced,
+		force:     force,
+		functions: make(map[lofn.Ref]*function),
+		board:     newBoard(),
+	}
+}
+
+// Ensure implements lofn.Provider.
+func (f *Fleet) Ensure(ctx context.Context, fn lofn.Function) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := fn.Ref.Validate(); err != nil {
+		return err
+	}
+	if fn.Replicas < 0 {
+		return lofn.Errorf(lofn.Invalid, "replicas: must be 0 or more, not %d", fn.Replicas)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return lofn.Errorf(lofn.Unavailable, "%s: the provider is shutting down", fn.Ref)
+	}
+	known := f.functions[fn.Ref]
+	if known == nil {
+		known = &function{}
+		f.functions[fn.Ref] = known
+	}
+	if !known.removed && fn.Generation < known.want.Generation {
+		return lofn.Errorf(lofn.Conflict, "%s: generation %d is older than %d, which is in force", fn.Ref, fn.Generation, known.want.Generation)
+	}
+	known.want, known.removed = fn.Clone(), false
+	f.reconcile(known)
+	return nil
+}
+
+// Remove implements lofn.Provider.
+func (f *Fleet) Remove(ctx context.Context, ref lofn.Ref) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fn := f.functions[ref]; fn != nil {
+		fn.removed = true
+		f.reconcile(fn)
+		f.forget(fn)
+	}
+	return nil
+}
+
+// Watch implements lofn.Provider.
+func (f *Fleet) Watch(ctx context.Context) iter.Seq[lofn.Replica] {
+	return func(yield func(lofn.Replica) bool) {
+		f.mu.Lock()
+		w := f.board.join()
+		f.mu.Unlock()
+		defer func() {
+			f.mu.Lock()
+			f.board.leave(w)
+			f.mu.Unlock()
+		}()
+		for {
+			f.mu.Lock()
+			r, ok := w.take()
+			f.mu.Unlock()
+			if ctx.Err() != nil || ok && !yield(r) {
+				return
+			}
+			if ok {
+				continue
+			}
+			select {
+			case <-w.news:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// Retry ends the pause of the failed replicas whose function selected picks.
+func (f *Fleet) Retry(selected func(lofn.Function) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, fn := range f.functions {
+		for _, r := range fn.replicas {
+			if selected(r.fn) {
+				select {
+				case r.retry <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}
+}
+
+// Close stops all replicas, letting them finish their calls until ctx ends,
+// and returns when nothing is left of them. No function can be ensured after.
+func (f *Fleet) Close(ctx context.Context) error {
+	f.mu.Lock()
+	f.closed = true
+	for _, fn := range f.functions {
+		fn.removed = true
+		f.reconcile(fn)
+		f.forget(fn)
+	}
+	f.mu.Unlock()
+	defer context.AfterFunc(ctx, f.force)()
+	f.runs.Wait()
+	f.force()
+	return ctx.Err()
+}

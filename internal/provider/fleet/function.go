@@ -1,0 +1,140 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"slices"
+	"strings"
+	"time"
+
+	"lofn"
+)
+
+// function is what is wanted of one function and the replicas it has. The
+// fields are guarded by Fleet.mu.
+type function struct {
+	want     lofn.Function
+	removed  bool
+	replicas []*replica
+}
+
+// replica is one replica with the goroutine that leads it through its life.
+// The fields are guarded by Fleet.mu, except those that never change.
+type replica struct {
+	owner *function
+	fn    lofn.Function
+	view  lofn.Replica
+	// proven is set once it was ready: a proven replica of an older generation
+	// is worth keeping while it restarts.
+	proven   bool
+	stopping bool
+	stop     context.CancelFunc
+	retry    chan struct{}
+}
+
+// reconcile starts and stops replicas until fn has those that it should have
+// at the moment. It runs after each change of the wish or of a replica.
+func (f *Fleet) reconcile(fn *function) {
+	wanted := fn.want.Replicas
+	if fn.removed {
+		wanted = 0
+	}
+	current, older := fn.staying()
+	ready := 0
+	for _, r := range current {
+		if r.view.State == lofn.Ready {
+			ready++
+		}
+	}
+	for range wanted - len(current) {
+		f.add(fn)
+	}
+	f.trim(current, wanted)
+	if ready >= wanted {
+		wanted = 0
+	}
+	f.trim(older, wanted)
+}
+
+// staying returns the replicas that were not told to stop: those of the wanted
+// generation, and the older ones that have been in service.
+func (fn *function) staying() (current, older []*replica) {
+	for _, r := range fn.replicas {
+		switch {
+		case r.stopping:
+		case r.fn.Generation == fn.want.Generation:
+			current = append(current, r)
+		case r.proven:
+			older = append(older, r)
+		default:
+			r.halt()
+		}
+	}
+	return current, older
+}
+
+// trim stops all but keep of the replicas: first those that are of no use yet,
+// then the youngest.
+func (f *Fleet) trim(replicas []*replica, keep int) {
+	if len(replicas) <= keep {
+		return
+	}
+	usable := func(r *replica) int {
+		if r.view.State == lofn.Ready {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(replicas, func(a, b *replica) int { return cmp.Compare(usable(a), usable(b)) })
+	for _, r := range replicas[keep:] {
+		r.halt()
+	}
+}
+
+func (r *replica) halt() {
+	r.stopping = true
+	r.stop()
+}
+
+// add starts a replica of the wanted generation.
+func (f *Fleet) add(fn *function) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &replica{owner: fn, fn: fn.want, stop: cancel, retry: make(chan struct{}, 1)}
+	r.view = lofn.Replica{
+		Function:   fn.want.Ref,
+		ID:         fn.want.Name + "-" + strings.ToLower(rand.Text()[:10]),
+		Generation: fn.want.Generation,
+		State:      lofn.Starting,
+		Since:      time.Now(),
+	}
+	fn.replicas = append(fn.replicas, r)
+	f.board.post(r.view)
+	f.runs.Go(func() {
+		defer cancel()
+		f.run(ctx, r)
+	})
+}
+
+// change publishes a new state of r and reconsiders its function.
+func (f *Fleet) change(r *replica, edit func(*lofn.Replica)) lofn.Replica {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	edit(&r.view)
+	r.view.Since = time.Now()
+	r.proven = r.proven || r.view.State == lofn.Ready
+	if r.view.State == lofn.Gone {
+		r.owner.replicas = slices.DeleteFunc(r.owner.replicas, func(other *replica) bool { return other == r })
+	}
+	f.board.post(r.view)
+	f.reconcile(r.owner)
+	f.forget(r.owner)
+	return r.view
+}
+
+// forget drops a function that was removed and has no replica left.
+func (f *Fleet) forget(fn *function) {
+	if fn.removed && len(fn.replicas) == 0 {
+		delete(f.functions, fn.want.Ref)
+	}
+}

@@ -1,0 +1,120 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"lofn"
+)
+
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 30 * time.Second
+	// A replica that was ready for this long has recovered: its next failure
+	// counts as the first.
+	recovered = 10 * time.Second
+	// A start that takes longer gives its turn to the next, so that functions
+	// that never listen do not keep others from starting.
+	turn = 2 * time.Second
+)
+
+var errEnded = errors.New("ended by itself")
+
+// run leads r through its life, until ctx ends.
+func (f *Fleet) run(ctx context.Context, r *replica) {
+	defer f.change(r, func(v *lofn.Replica) { v.State, v.Network, v.Address, v.Reason = lofn.Gone, "", "", "" })
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		lived, err := f.serve(ctx, r)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if lived >= recovered {
+			pause = firstPause
+		}
+		f.Log.Warn("replica failed", "function", r.fn.Ref, "instance", r.view.ID, "reason", err, "retry_in", pause)
+		f.change(r, func(v *lofn.Replica) {
+			v.State, v.Network, v.Address, v.Reason = lofn.Failed, "", "", line(err)
+		})
+		if !r.wait(ctx, pause) {
+			return
+		}
+		f.change(r, func(v *lofn.Replica) { v.State, v.Restarts = lofn.Starting, v.Restarts+1 })
+	}
+}
+
+// serve starts r once and stays with it to its end. A nil error means that it
+// ended because ctx did; lived is how long it was ready.
+func (f *Fleet) serve(ctx context.Context, r *replica) (lived time.Duration, err error) {
+	instance, err := f.start(ctx, r)
+	if err != nil {
+		return 0, err
+	}
+	f.change(r, func(v *lofn.Replica) {
+		v.State, v.Reason = lofn.Ready, ""
+		v.Network, v.Address = instance.Address()
+	})
+	since := time.Now()
+	select {
+	case <-instance.Done():
+		return time.Since(since), cmp.Or(instance.Err(), errEnded)
+	case <-ctx.Done():
+		f.retire(r, instance)
+		return time.Since(since), nil
+	}
+}
+
+// start calls the Starter when it is r's turn.
+func (f *Fleet) start(ctx context.Context, r *replica) (Instance, error) {
+	select {
+	case f.starts <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	var once sync.Once
+	release := func() { once.Do(func() { <-f.starts }) }
+	defer release()
+	defer time.AfterFunc(turn, release).Stop()
+	return f.Starter.Start(ctx, r.fn, r.view.ID)
+}
+
+// retire lets the instance finish its calls and ends it.
+func (f *Fleet) retire(r *replica, instance Instance) {
+	view := f.change(r, func(v *lofn.Replica) { v.State = lofn.Draining })
+	ctx, cancel := context.WithCancel(f.forced)
+	defer cancel()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		if err := f.Drain(ctx, view); err != nil && ctx.Err() == nil {
+			f.Log.Warn("replica stops with calls on it", "function", r.fn.Ref, "instance", view.ID, "reason", err)
+		}
+	}()
+	select {
+	case <-drained:
+	case <-instance.Done():
+		cancel()
+		<-drained
+	case <-f.forced.Done():
+	}
+	instance.Stop(f.forced)
+}
+
+// wait returns after the pause, or sooner on a retry; false if ctx ended.
+func (r *replica) wait(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.retry:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// line makes a reason fit to be shown in one line.
+func line(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
