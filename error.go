@@ -15,6 +15,9 @@ const (
 	Internal Code = iota
 	// Invalid is a fault of the request: correct it and call again.
 	Invalid
+	// Unprocessable is Invalid for a query that is well-formed and yet makes
+	// no sense; the contract tells the two apart for logs.
+	Unprocessable
 	// NotFound names something that does not exist: create it first.
 	NotFound
 	// Exists names something that is there already: update it instead.

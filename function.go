@@ -145,6 +145,9 @@ func (s Spec) Validate() error {
 	if err := s.Requests.validate("requests"); err != nil {
 		return err
 	}
+	if _, err := s.Timeout(); err != nil {
+		return err
+	}
 	_, err := s.Scaling()
 	return err
 }

@@ -105,27 +105,27 @@ func (r *Reconciler) Counts() []Count {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	counts := make([]Count, 0, len(r.wanted))
-	for ref := range r.wanted {
-		counts = append(counts, r.count(ref))
+	for ref, fn := range r.wanted {
+		c := Count{Function: ref, Wanted: r.effective(fn).Replicas}
+		for _, replica := range r.replicas[ref] {
+			if replica.State == lofn.Ready {
+				c.Ready++
+			}
+		}
+		counts = append(counts, c)
 	}
 	return counts
 }
 
-// Count returns the counts of one function.
-func (r *Reconciler) Count(ref lofn.Ref) Count {
+// Wanted returns how many replicas a function should have now.
+func (r *Reconciler) Wanted(ref lofn.Ref) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.count(ref)
-}
-
-func (r *Reconciler) count(ref lofn.Ref) Count {
-	c := Count{Function: ref, Wanted: r.effective(r.wanted[ref]).Replicas}
-	for _, replica := range r.replicas[ref] {
-		if replica.State == lofn.Ready {
-			c.Ready++
-		}
+	fn, ok := r.wanted[ref]
+	if !ok {
+		return 0
 	}
-	return c
+	return r.effective(fn).Replicas
 }
 
 // Wake gives a function that is scaled to zero the replicas that it is

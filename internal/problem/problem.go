@@ -16,6 +16,8 @@ func Status(err error) int {
 	switch lofn.CodeOf(err) {
 	case lofn.Invalid:
 		return tooLarge(err, http.StatusBadRequest)
+	case lofn.Unprocessable:
+		return http.StatusUnprocessableEntity
 	case lofn.NotFound:
 		return http.StatusNotFound
 	case lofn.Exists, lofn.Conflict:

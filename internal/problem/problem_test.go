@@ -17,7 +17,7 @@ import (
 
 func TestEveryCodeHasItsStatus(t *testing.T) {
 	for code, want := range map[lofn.Code]int{
-		lofn.Internal: 500, lofn.Invalid: 400, lofn.NotFound: 404, lofn.Exists: 409, lofn.Conflict: 409,
+		lofn.Internal: 500, lofn.Invalid: 400, lofn.Unprocessable: 422, lofn.NotFound: 404, lofn.Exists: 409, lofn.Conflict: 409,
 		lofn.Unauthenticated: 401, lofn.Forbidden: 403, lofn.Overloaded: 429, lofn.Unavailable: 503,
 		lofn.DeadlineExceeded: 504, lofn.Unreachable: 502, lofn.Unimplemented: 501,
 	} {

@@ -1,0 +1,268 @@
+// Package gateway is the front door for calls: it finds the function that a
+// path names, sets the call's one deadline, marks the request as the OpenFaaS
+// contract says, and hands it on.
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lofn"
+	"lofn/internal/problem"
+)
+
+// Prefix is where the gateway's paths begin.
+const Prefix = "/function/"
+
+// caller makes one call to one replica.
+type caller interface {
+	Call(lofn.Ref, *http.Request) (*http.Response, error)
+}
+
+// functions tells what is deployed.
+type functions interface {
+	Function(lofn.Ref) (lofn.Function, bool)
+}
+
+// meter counts calls of deployed functions.
+type meter interface {
+	// Started is told at the start of a call; the function it returns at the
+	// end, with the status answered.
+	Started(lofn.Ref) (ended func(status int, took time.Duration))
+}
+
+// Config is what a Gateway works with.
+type Config struct {
+	Caller    caller
+	Functions functions
+	Meter     meter
+	// Release is lofn's version, for the headers that name it.
+	Release string
+	Log     *slog.Logger
+}
+
+// Gateway is the http.Handler for paths under Prefix.
+type Gateway struct {
+	Config
+	proxy *httputil.ReverseProxy
+}
+
+// New returns a Gateway.
+func New(c Config) *Gateway {
+	g := &Gateway{Config: c}
+	g.proxy = &httputil.ReverseProxy{
+		Rewrite:        g.rewrite,
+		Transport:      roundTripper(g.send),
+		ModifyResponse: g.answer,
+		ErrorHandler:   g.fail,
+		// Every chunk that a function sends is passed on at once: whether
+		// it is a stream cannot be told from its headers.
+		FlushInterval: -1,
+		BufferPool:    newBuffers(),
+		ErrorLog:      slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+	}
+	return g
+}
+
+// call is what the gateway knows of a request while it is under way.
+type call struct {
+	ref   lofn.Ref
+	path  string // escaped, as the function gets it
+	id    string
+	start time.Time
+}
+
+type callKey struct{}
+
+func callOf(r *http.Request) *call { return r.Context().Value(callKey{}).(*call) }
+
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c, fn, err := g.route(r)
+	if err != nil {
+		g.refuse(w, r, err)
+		return
+	}
+	ctx := context.WithValue(r.Context(), callKey{}, c)
+	ctx, cancel, err := c.deadline(ctx, fn, r.Header.Get(lofn.HeaderTimeout))
+	if err != nil {
+		g.refuse(w, r, err)
+		return
+	}
+	defer cancel()
+
+	header := w.Header()
+	header.Set(lofn.HeaderCallID, c.id)
+	header.Set(lofn.HeaderStartTime, strconv.FormatInt(c.start.UnixNano(), 10))
+	header.Set(lofn.HeaderServedBy, "lofn/"+g.Release)
+
+	ended := g.Meter.Started(c.ref)
+	status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	// Deferred, since the proxy ends a broken response by panicking.
+	defer func() { ended(status.status, time.Since(c.start)) }()
+	g.proxy.ServeHTTP(status, r.WithContext(ctx))
+}
+
+// route finds the function that the path names.
+func (g *Gateway) route(r *http.Request) (*call, lofn.Function, error) {
+	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), Prefix), "/")
+	ref := lofn.ParseHost(name)
+	fn, ok := g.Functions.Function(ref)
+	if !ok {
+		return nil, fn, lofn.Errorf(lofn.NotFound, "error finding function %s: it is not deployed in namespace %q", ref, ref.Namespace)
+	}
+	id := r.Header.Get(lofn.HeaderCallID)
+	if id == "" {
+		id = uuid.NewString()
+	}
+	return &call{ref: ref, path: "/" + path, id: id, start: time.Now()}, fn, nil
+}
+
+// deadline sets the call's one deadline: the function's timeout, or less if
+// the client asked for less.
+func (c *call) deadline(ctx context.Context, fn lofn.Function, asked string) (context.Context, context.CancelFunc, error) {
+	timeout, err := fn.Spec.Timeout()
+	if err != nil {
+		return nil, nil, err
+	}
+	setBy := "its " + lofn.EnvTimeout
+	if asked != "" {
+		d, err := lofn.ParseSeconds(asked)
+		if err != nil {
+			return nil, nil, lofn.Errorf(lofn.Invalid, "%s: %w", lofn.HeaderTimeout, err)
+		}
+		if d > 0 && (timeout == 0 || d < timeout) {
+			timeout, setBy = d, "the caller's "+lofn.HeaderTimeout
+		}
+	}
+	if timeout == 0 {
+		ctx, cancel := context.WithCancel(ctx)
+		return ctx, cancel, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, lofn.Errorf(lofn.DeadlineExceeded,
+		"gateway: function %s did not finish within %v, as %s allows", c.ref, timeout, setBy))
+	return ctx, cancel, nil
+}
+
+// rewrite makes the function's request of the client's.
+func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
+	c := callOf(p.In)
+	out := p.Out
+	out.URL = &url.URL{RawPath: c.path, RawQuery: p.In.URL.RawQuery, ForceQuery: p.In.URL.ForceQuery}
+	// The path came out of a parsed URL, so it can be unescaped.
+	out.URL.Path, _ = url.PathUnescape(c.path)
+	out.Host = p.In.Host
+
+	h := out.Header
+	for _, name := range []string{lofn.HeaderForwardedFor, lofn.HeaderForwardedHost, "X-Forwarded-Proto", "Forwarded"} {
+		if values, ok := p.In.Header[name]; ok {
+			h[name] = values
+		}
+	}
+	setDefault(h, lofn.HeaderForwardedFor, p.In.RemoteAddr)
+	setDefault(h, lofn.HeaderForwardedHost, p.In.Host)
+	setDefault(h, "User-Agent", "lofn-gateway/"+g.Release)
+	h.Set(lofn.HeaderCallID, c.id)
+	h.Set(lofn.HeaderStartTime, strconv.FormatInt(c.start.UnixNano(), 10))
+	if deadline, ok := out.Context().Deadline(); ok {
+		h.Set(lofn.HeaderTimeout, max(time.Until(deadline), time.Millisecond).Round(time.Millisecond).String())
+	}
+}
+
+func setDefault(h http.Header, name, value string) {
+	if h.Get(name) == "" {
+		h.Set(name, value)
+	}
+}
+
+func (g *Gateway) send(r *http.Request) (*http.Response, error) {
+	return g.Caller.Call(callOf(r).ref, r)
+}
+
+// answer completes the function's response.
+func (g *Gateway) answer(resp *http.Response) error {
+	c := callOf(resp.Request)
+	h := resp.Header
+	// The gateway's own values stand, one of each.
+	h.Del(lofn.HeaderCallID)
+	h.Del(lofn.HeaderStartTime)
+	h.Del(lofn.HeaderServedBy)
+	setDefault(h, lofn.HeaderDurationSeconds, fmt.Sprintf("%f", time.Since(c.start).Seconds()))
+	if h.Get("Content-Type") == "" && resp.ContentLength != 0 {
+		h.Set("Content-Type", contentType(resp.Request))
+	}
+	return nil
+}
+
+func contentType(r *http.Request) string {
+	if t := r.Header.Get("Content-Type"); t != "" {
+		return t
+	}
+	return "text/plain"
+}
+
+// statusClientGone is what nginx logs when the client left before the answer.
+const statusClientGone = 499
+
+// fail answers for a call that has no response.
+func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case r.Context().Err() == context.Canceled:
+		w.WriteHeader(statusClientGone)
+	case r.Context().Err() != nil && lofn.CodeOf(err) != lofn.DeadlineExceeded:
+		g.refuse(w, r, context.Cause(r.Context()))
+	default:
+		g.refuse(w, r, err)
+	}
+}
+
+// refuse answers in the name of the platform.
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set(lofn.HeaderInternal, "gateway")
+	problem.Write(w, r, g.Log, err)
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// statusWriter remembers the status that was answered.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+	wrote  bool
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if !w.wrote {
+		w.status = status
+		// 1xx come before the final status; 101 is final.
+		w.wrote = status >= 200 || status == http.StatusSwitchingProtocols
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach Flush and Hijack.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// buffers lends the proxy the memory that it copies bodies through.
+type buffers struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+func newBuffers() *buffers {
+	return &buffers{pool: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
+}
+
+func (b *buffers) Get() []byte { return b.pool.Get().(*[bufferSize]byte)[:] }
+
+func (b *buffers) Put(p []byte) { b.pool.Put((*[bufferSize]byte)(p)) }

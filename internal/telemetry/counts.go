@@ -1,0 +1,38 @@
+package telemetry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lofn"
+)
+
+// Counts is a source of replica counts: it yields, for every function, how
+// many replicas it should have and how many are ready.
+type Counts func(yield func(fn lofn.Ref, wanted, ready int))
+
+// CountReplicas adds gauges of the counts, read at each scrape.
+func (m *Metrics) CountReplicas(counts Counts) {
+	label := []string{"function_name"}
+	m.registry.MustRegister(&replicaGauges{
+		counts: counts,
+		wanted: prometheus.NewDesc("gateway_service_count", "Replicas that a function should have.", label, nil),
+		ready:  prometheus.NewDesc("gateway_service_ready_count", "Replicas of a function that take calls.", label, nil),
+	})
+}
+
+type replicaGauges struct {
+	counts        Counts
+	wanted, ready *prometheus.Desc
+}
+
+func (g *replicaGauges) Describe(descs chan<- *prometheus.Desc) {
+	descs <- g.wanted
+	descs <- g.ready
+}
+
+func (g *replicaGauges) Collect(metrics chan<- prometheus.Metric) {
+	g.counts(func(fn lofn.Ref, wanted, ready int) {
+		metrics <- prometheus.MustNewConstMetric(g.wanted, prometheus.GaugeValue, float64(wanted), fn.Host())
+		metrics <- prometheus.MustNewConstMetric(g.ready, prometheus.GaugeValue, float64(ready), fn.Host())
+	})
+}

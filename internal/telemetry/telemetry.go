@@ -1,0 +1,125 @@
+// Package telemetry counts what the platform does and serves the counts to
+// Prometheus, under the names of the OpenFaaS contract. It is the only package
+// that knows a metrics library.
+package telemetry
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"lofn"
+)
+
+// Metrics is safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+	seconds  *prometheus.HistogramVec
+	total    *prometheus.CounterVec
+	started  *prometheus.CounterVec
+	inFlight *prometheus.GaugeVec
+
+	functions sync.Map // lofn.Ref to *series
+}
+
+// series holds the metrics of one function, looked up once.
+type series struct {
+	host     string
+	started  prometheus.Counter
+	inFlight prometheus.Gauge
+	ended    atomic.Uint64
+	byStatus sync.Map // int to *outcome
+}
+
+// outcome holds the metrics of one function's calls with one status.
+type outcome struct {
+	seconds prometheus.Observer
+	total   prometheus.Counter
+}
+
+// New returns the metrics of a platform that has served no call.
+func New() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "gateway_functions_seconds",
+			Help:    "Time that calls of functions took, at the gateway.",
+			Buckets: prometheus.DefBuckets,
+		}, []string{"function_name", "code"}),
+		total: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_function_invocation_total",
+			Help: "Calls of functions that ended.",
+		}, []string{"function_name", "code"}),
+		started: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_function_invocation_started",
+			Help: "Calls of functions that began.",
+		}, []string{"function_name"}),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "gateway_function_invocation_inflight",
+			Help: "Calls of functions under way, those held for a replica included.",
+		}, []string{"function_name"}),
+	}
+	m.registry.MustRegister(m.seconds, m.total, m.started, m.inFlight,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Started counts a call that begins; the function it returns is to be called
+// at its end, once.
+func (m *Metrics) Started(ref lofn.Ref) (ended func(status int, took time.Duration)) {
+	s := m.of(ref)
+	s.started.Inc()
+	s.inFlight.Inc()
+	return func(status int, took time.Duration) {
+		s.inFlight.Dec()
+		s.ended.Add(1)
+		o := m.outcome(s, status)
+		o.total.Inc()
+		o.seconds.Observe(took.Seconds())
+	}
+}
+
+// Invocations returns how many calls of the function ended since the platform
+// started.
+func (m *Metrics) Invocations(ref lofn.Ref) float64 {
+	if s, ok := m.functions.Load(ref); ok {
+		return float64(s.(*series).ended.Load())
+	}
+	return 0
+}
+
+func (m *Metrics) of(ref lofn.Ref) *series {
+	if s, ok := m.functions.Load(ref); ok {
+		return s.(*series)
+	}
+	host := ref.Host()
+	s, _ := m.functions.LoadOrStore(ref, &series{
+		host:     host,
+		started:  m.started.WithLabelValues(host),
+		inFlight: m.inFlight.WithLabelValues(host),
+	})
+	return s.(*series)
+}
+
+func (m *Metrics) outcome(s *series, status int) *outcome {
+	if o, ok := s.byStatus.Load(status); ok {
+		return o.(*outcome)
+	}
+	code := strconv.Itoa(status)
+	o, _ := s.byStatus.LoadOrStore(status, &outcome{
+		seconds: m.seconds.WithLabelValues(s.host, code),
+		total:   m.total.WithLabelValues(s.host, code),
+	})
+	return o.(*outcome)
+}
