@@ -1,0 +1,168 @@
+// Package jetstream keeps records in NATS JetStream, embedded in this process:
+// an Engine is the broker with its files, a Store one bucket of records in it.
+//
+// A write that was acknowledged is on disk: the engine syncs each one. Records
+// have no age limit, so a clock that jumps cannot expire them.
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lofn"
+)
+
+const (
+	// maxValueBytes bounds one encoded record.
+	maxValueBytes = 8 << 20
+	// spareBytes is what a write leaves free on the disk, so that the engine
+	// can always compact its files and record deletions.
+	spareBytes = 16 << 20
+	// maxMemoryBytes bounds what is kept in memory only: the state of watches.
+	maxMemoryBytes = 256 << 20
+	// maxDiskBytes switches the engine's own estimate off, which it makes once
+	// at its start; room asks the disk each time.
+	maxDiskBytes = 1 << 60
+	// apiTimeout is how long a request may take whose context sets no end. It
+	// is long because a disk that syncs slowly is not an error.
+	apiTimeout = 30 * time.Second
+)
+
+// Config is what an Engine needs.
+type Config struct {
+	// Dir is the folder that the engine keeps everything in. It is created if
+	// missing. No two engines may share one.
+	Dir string
+	// Log receives what the engine reports.
+	Log *slog.Logger
+}
+
+// Engine is an embedded JetStream server. It opens no port. All methods are
+// safe for concurrent use.
+type Engine struct {
+	dir    string
+	log    *slog.Logger
+	server *server.Server
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	close  sync.Once
+}
+
+// Open starts an engine over cfg.Dir. Errors name the folder and what to do.
+func Open(ctx context.Context, cfg Config) (*Engine, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, lofn.Errorf(lofn.Unavailable, "the store's folder %s cannot be made: %w", cfg.Dir, err)
+	}
+	e := &Engine{dir: cfg.Dir, log: cfg.Log}
+	if err := e.start(); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("the store in %s does not start: %w", cfg.Dir, err)
+	}
+	if err := e.connect(ctx); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("the store in %s does not answer: %w", cfg.Dir, err)
+	}
+	return e, nil
+}
+
+func (e *Engine) start() error {
+	s, err := server.NewServer(&server.Options{
+		ServerName:             "lofn",
+		DontListen:             true,
+		NoSigs:                 true,
+		JetStream:              true,
+		StoreDir:               e.dir,
+		SyncAlways:             true,
+		JetStreamMaxMemory:     maxMemoryBytes,
+		JetStreamMaxStore:      maxDiskBytes,
+		DisableJetStreamBanner: true,
+		// A record's headers count as payload.
+		MaxPayload: maxValueBytes + 64<<10,
+	})
+	if err != nil {
+		return err
+	}
+	e.server = s
+	bridge := &logBridge{log: e.log}
+	s.SetLoggerV2(bridge, false, false, false)
+	s.Start()
+	if fatal := bridge.fatal(); fatal != "" {
+		return errors.New(fatal)
+	}
+	if !s.JetStreamEnabled() {
+		return errors.New("the engine did not come up, and did not say why")
+	}
+	return nil
+}
+
+func (e *Engine) connect(ctx context.Context) error {
+	nc, err := nats.Connect("",
+		nats.InProcessServer(e.server),
+		nats.Name("lofn"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(50*time.Millisecond),
+		// The library's own handler writes to the terminal.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			e.log.Warn("store: connection to the engine", "error", err)
+		}),
+	)
+	if err != nil {
+		return err
+	}
+	e.conn = nc
+	if e.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout)); err != nil {
+		return err
+	}
+	_, err = e.js.AccountInfo(ctx)
+	return err
+}
+
+// JetStream returns the engine's client, for parts that keep streams in it.
+func (e *Engine) JetStream() jetstream.JetStream { return e.js }
+
+// Close stops the engine and waits until its files are closed. Watches end
+// with an error with code Unavailable.
+func (e *Engine) Close() {
+	e.close.Do(func() {
+		if e.conn != nil {
+			e.conn.Close()
+		}
+		if e.server != nil {
+			e.server.Shutdown()
+			e.server.WaitForShutdown()
+		}
+	})
+}
+
+// room reports whether the disk takes n more bytes. Asking before the write
+// keeps the engine from running into the end of the disk, where it may be left
+// with half a record.
+func (e *Engine) room(n int) error {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(e.dir, &disk); err != nil {
+		return lofn.Errorf(lofn.Unavailable, "the disk of %s cannot be examined: %w", e.dir, err)
+	}
+	// The field types differ between systems.
+	free := int64(disk.Bavail) * int64(disk.Bsize)
+	if need := int64(spareBytes + n); free < need {
+		return lofn.Errorf(lofn.Unavailable, "the disk is full: %s has %d MiB free and needs %d MiB: free some space and retry",
+			e.dir, free>>20, (need+1<<20-1)>>20)
+	}
+	return nil
+}
+
+// streamDir is where the server keeps the stream of a bucket.
+func (e *Engine) streamDir(stream string) string {
+	return filepath.Join(e.dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream)
+}
