@@ -14,7 +14,7 @@ const DELIMITERS = { tab: '\t', comma: ',', semicolon: ';' }
 //   delimiter=tab|comma|semicolon    else the first line decides
 //   id=NAME                          the column that shall be unique
 module.exports = async (event, context) => {
-  const query = event.query || {}
+  const query = first(event.query || {})
   try {
     const format = answerFormat(query, event.headers || {})
     const summary = profile(textOf(event.body), query)
@@ -39,11 +39,19 @@ function answerFormat (query, headers) {
   return 'json'
 }
 
-// The template passes the body as text or as bytes, depending on how it is set
-// up and on the request's Content-Type.
+// The template passes the body as bytes if RAW_BODY is set, else, by the
+// request's Content-Type, as text or as an object; and an empty one as {}.
 function textOf (body) {
-  const text = Buffer.isBuffer(body) ? body.toString('utf8') : String(body ?? '')
-  return text.replace(/^\ufeff/, '')
+  if (Buffer.isBuffer(body)) body = body.toString('utf8')
+  if (body && typeof body === 'object' && Object.keys(body).length > 0) {
+    throw new TableError('the body came as a form or JSON: set RAW_BODY to true, or send it as text/tab-separated-values')
+  }
+  return typeof body === 'string' ? body.replace(/^\ufeff/, '') : ''
+}
+
+// first keeps the first value of a parameter that came several times.
+function first (query) {
+  return Object.fromEntries(Object.entries(query).map(([name, value]) => [name, [value].flat()[0]]))
 }
 
 function profile (text, query) {
@@ -66,13 +74,17 @@ function report (summary) {
   const cells = [['column', 'type', 'missing', 'distinct', 'min', 'max', 'mean']]
   for (const column of summary.columns) {
     const distinct = `${column.distinct}${column.distinct_is_at_least ? ' or more' : ''}`
-    cells.push([column.name, column.type, column.missing, distinct, column.min, column.max, column.mean].map(cell => String(cell ?? '-')))
+    cells.push([column.name, column.type, column.missing, distinct, column.min, column.max, short(column.mean)].map(cell => String(cell ?? '-')))
   }
   const widths = cells[0].map((_, i) => Math.max(...cells.map(row => row[i].length)))
   const lines = [`${summary.rows} rows, ${summary.columns.length} columns, ${summary.delimiter}-separated`, '']
   lines.push(...cells.map(row => row.map((cell, i) => cell.padEnd(widths[i])).join('  ').trimEnd()), '')
   lines.push(...remarks(summary))
   return lines.join('\n') + '\n'
+}
+
+function short (mean) {
+  return mean === undefined ? mean : Number(mean.toPrecision(6))
 }
 
 function remarks (summary) {
@@ -86,7 +98,7 @@ function remarks (summary) {
     for (const { line, value } of column.exceptions || []) {
       lines.push(`line ${line}: ${column.name}: ${JSON.stringify(value)} is no ${column.mostly}, as most others are`)
     }
-    if (column.values_with_outer_space) lines.push(`${column.name}: ${column.values_with_outer_space} values start or end with space`)
+    if (column.values_with_outer_space) lines.push(`${column.name}: space before or after ${column.values_with_outer_space} of the values`)
   }
   for (const { value, lines: places } of summary.id?.duplicates || []) {
     lines.push(`lines ${places.join(', ')}: the same ${summary.id.column} ${JSON.stringify(value)}`)

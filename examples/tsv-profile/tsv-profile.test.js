@@ -169,10 +169,19 @@ test('bodies of text and bytes, with a mark and without', async () => {
   const want = await profile('å\n1\n')
   assert.deepEqual(await profile('\ufeffå\n1\n'), want)
   assert.deepEqual(await profile(Buffer.from('\ufeffå\n1\n')), want)
-  for (const body of ['', undefined, null, '\n\n']) {
+  for (const body of ['', {}, undefined, null, '\n\n']) {
     const { status, body: answer } = await call(body)
     assert.deepEqual([status, answer.startsWith('the body is empty')], [400, true])
   }
+})
+
+test('a body that the template took for something else', async () => {
+  const { status, body } = await call({ 'a\tb\n1\t2\n': '' })
+  assert.deepEqual([status, body.includes('RAW_BODY')], [400, true])
+})
+
+test('the first of several parameters counts', async () => {
+  assert.equal((await profile('a;b\n1;2\n', { delimiter: ['comma', 'tab'], id: ['a;b', 'x'] })).delimiter, 'comma')
 })
 
 test('text', async () => {
