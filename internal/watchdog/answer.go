@@ -1,0 +1,92 @@
+package watchdog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"lofn"
+)
+
+// errShutdown is why calls end that Shutdown did not wait for.
+var errShutdown = errors.New("the function is shutting down")
+
+// A timeoutError says which limit ran out and how long it was.
+type timeoutError struct {
+	name  string
+	limit time.Duration
+}
+
+func (e *timeoutError) Error() string {
+	return fmt.Sprintf("the function had %s (%s) and was stopped", e.limit, e.name)
+}
+
+func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
+
+// within bounds a call by exec_timeout, or a shorter X-Timeout, and by the life
+// of the watchdog.
+func (w *Watchdog) within(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	unhook := context.AfterFunc(w.life, func() { cancel(context.Cause(w.life)) })
+	stop := func() { unhook(); cancel(nil) }
+
+	limit := &timeoutError{"exec_timeout", w.config.ExecTimeout}
+	asked, err := parseDuration(r.Header.Get(lofn.HeaderTimeout))
+	if err == nil && asked > 0 && (limit.limit == 0 || asked < limit.limit) {
+		limit = &timeoutError{lofn.HeaderTimeout, asked}
+	}
+	if limit.limit == 0 {
+		return ctx, stop
+	}
+	ctx, stopTimer := context.WithTimeoutCause(ctx, limit.limit, limit)
+	return ctx, func() { stopTimer(); stop() }
+}
+
+// fail answers for a job that ended with err, before anything of the answer
+// was sent. onTimeout is the status of the mode for a deadline that passed.
+func (w *Watchdog) fail(rw *recorder, err error, onTimeout int) {
+	var exit *exec.ExitError
+	var start startError
+	var input inputError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &exit):
+		rw.Header().Del("Content-Type")
+		http.Error(rw, exit.Error(), http.StatusInternalServerError)
+	case errors.Is(err, syscall.E2BIG):
+		refuse(rw, http.StatusRequestHeaderFieldsTooLarge, component,
+			"The headers are too large for the environment of the function's process.\n")
+	case errors.As(err, &start):
+		w.options.Log.Error("could not start a function's process", "process", w.config.Process[0], "error", err)
+		refuse(rw, http.StatusInternalServerError, component,
+			fmt.Sprintf("The function's process %q could not be started: %v\n", w.config.Process[0], start))
+	case errors.As(err, &tooLarge):
+		refuse(rw, http.StatusRequestEntityTooLarge, component,
+			fmt.Sprintf("The body is larger than %d bytes.\n", tooLarge.Limit))
+	case errors.Is(err, context.DeadlineExceeded):
+		refuse(rw, onTimeout, component, fmt.Sprintf("Out of time: %v.\n", err))
+	case errors.Is(err, errShutdown):
+		refuse(rw, http.StatusServiceUnavailable, component, "The function is shutting down.\n")
+	case errors.Is(err, context.Canceled):
+		w.abandon(rw)
+	case errors.As(err, &input):
+		refuse(rw, http.StatusBadRequest, component, fmt.Sprintf("The body could not be read to its end: %v\n", input))
+	default:
+		w.options.Log.Error("a call of a function failed", "error", err)
+		refuse(rw, http.StatusInternalServerError, component, fmt.Sprintf("The call failed: %v\n", err))
+	}
+}
+
+// abandon breaks the connection: nobody is there, or what was sent must not
+// pass for a whole answer. It does not return.
+func (w *Watchdog) abandon(rw *recorder) {
+	const clientClosedRequest = 499
+	if rw.status == 0 {
+		rw.status = clientClosedRequest
+	}
+	panic(http.ErrAbortHandler)
+}

@@ -1,0 +1,80 @@
+package watchdog
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// incoming is a request's body as the fork modes read it: possibly while the
+// answer is written, and possibly not to its end.
+type incoming struct {
+	from    io.ReadCloser
+	control *http.ResponseController
+	ended   atomic.Bool
+}
+
+// newIncoming returns nil where there is no body.
+func newIncoming(rw http.ResponseWriter, r *http.Request) *incoming {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	return &incoming{from: r.Body, control: http.NewResponseController(rw)}
+}
+
+// Read wraps failures in an inputError.
+func (b *incoming) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.ended.Store(true)
+		return n, io.EOF
+	}
+	if err != nil {
+		return n, inputError{err}
+	}
+	return n, nil
+}
+
+// pending reports whether some of the body may be on its way still. A
+// connection must not be used for another request then: net/http would take
+// what is left for that request, if reading was interrupted.
+func (b *incoming) pending() bool { return b != nil && !b.ended.Load() }
+
+// interrupt makes a Read that waits for the client return.
+func (b *incoming) interrupt() {
+	if b.control.SetReadDeadline(time.Unix(1, 0)) != nil {
+		_ = b.from.Close()
+	}
+}
+
+// politeness is how long net/http may read on after the answer, so that
+// closing the connection on a client that still sends does not take the answer
+// from it.
+const politeness = time.Second
+
+// resume ends an interrupt. Nobody reads at the time.
+func (b *incoming) resume() { _ = b.control.SetReadDeadline(time.Now().Add(politeness)) }
+
+// readTo copies the body until ctx ends, whose cause is the error then.
+func (b *incoming) readTo(ctx context.Context, to io.Writer) (int64, error) {
+	if b == nil {
+		return 0, nil
+	}
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { defer close(interrupted); b.interrupt() })
+	n, err := io.Copy(to, b)
+	if !stop() {
+		<-interrupted
+		b.resume()
+		return n, context.Cause(ctx)
+	}
+	return n, err
+}
+
+// An inputError says that the request's body could not be read to its end.
+type inputError struct{ error }
+
+func (e inputError) Unwrap() error { return e.error }

@@ -1,0 +1,169 @@
+package watchdog
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strconv"
+	"time"
+
+	"lofn"
+)
+
+// serialize reads the whole body, runs a process, and answers when it ended.
+func (w *Watchdog) serialize(rw http.ResponseWriter, r *http.Request) {
+	rec := rw.(*recorder)
+	out, err := w.runBuffered(rec, r)
+	defer out.Close()
+	rec.Header().Set(lofn.HeaderDurationSeconds, rec.duration())
+	if err != nil {
+		w.fail(rec, err, http.StatusInternalServerError)
+		return
+	}
+	rec.Header().Set("Content-Type", w.config.ContentType)
+	w.send(rec, http.StatusOK, "", out)
+}
+
+// classic does the same with the manners of OpenFaaS' first watchdog.
+func (w *Watchdog) classic(rw http.ResponseWriter, r *http.Request) {
+	rec := rw.(*recorder)
+	if !slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, r.Method) {
+		rec.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	if w.config.DebugHeaders {
+		for name, values := range r.Header {
+			w.lines.Printf("%s: %q", name, values)
+		}
+	}
+	w.lines.Printf("Forking fprocess.")
+	out, err := w.runBuffered(rec, r)
+	defer out.Close()
+	rec.Header().Set(lofn.HeaderDurationSeconds, rec.duration())
+	if contentType := w.classicType(r); contentType != "" {
+		rec.Header().Set("Content-Type", contentType)
+	}
+	w.answerClassic(rec, out, err)
+	w.lines.Printf("Wrote %d Bytes - Duration: %fs", rec.written, time.Since(rec.started).Seconds())
+}
+
+func (w *Watchdog) answerClassic(rec *recorder, out *spool, err error) {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		w.send(rec, http.StatusOK, "", out)
+	case errors.As(err, &exit):
+		w.lines.Printf("%v", exit)
+		w.send(rec, http.StatusInternalServerError, exit.Error()+"\n", out)
+	case errors.Is(err, context.DeadlineExceeded):
+		w.lines.Printf("Killed process: %v", err)
+		refuse(rec, http.StatusRequestTimeout, component, "Killed process.")
+	default:
+		w.lines.Printf("%v", err)
+		w.fail(rec, err, http.StatusRequestTimeout)
+	}
+}
+
+func (w *Watchdog) classicType(r *http.Request) string {
+	if w.config.ContentType != "" {
+		return w.config.ContentType
+	}
+	return r.Header.Get("Content-Type")
+}
+
+// send answers with a first line, if any, and the output.
+func (w *Watchdog) send(rec *recorder, status int, first string, out *spool) {
+	r, err := out.reader()
+	if err != nil {
+		w.fail(rec, err, status)
+		return
+	}
+	rec.Header().Set("Content-Length", strconv.FormatInt(int64(len(first))+out.size, 10))
+	rec.WriteHeader(status)
+	_, _ = io.WriteString(rec, first)
+	if _, err := io.Copy(rec, r); err != nil {
+		w.lines.Printf("lofn: the answer was broken off: %v", err)
+		w.abandon(rec)
+	}
+}
+
+// runBuffered runs a process on the whole body. The output is valid, if not
+// complete, with an error too, and must be closed.
+func (w *Watchdog) runBuffered(rec *recorder, r *http.Request) (*spool, error) {
+	out := &spool{dir: w.options.TempDir}
+	ctx, cancel := w.within(r)
+	defer cancel()
+	in := &spool{dir: w.options.TempDir}
+	defer in.Close()
+
+	size, err := w.readInput(ctx, in, rec.body, r.Header)
+	if err != nil {
+		return out, err
+	}
+	stdin, err := in.reader()
+	if err != nil {
+		return out, err
+	}
+	j := job{env: w.options.Env, stdin: stdin, stdout: out}
+	if w.config.Mode != Classic || w.config.CGIHeaders {
+		j.env = environ(w.options.Env, r, size)
+	}
+	if w.config.Mode != Classic || !w.config.CombineOutput {
+		stderr := w.childLog()
+		defer stderr.Close()
+		j.stderr = stderr
+	}
+	err = w.run(ctx, j)
+	w.debugBodies(in, out)
+	return out, err
+}
+
+// readInput puts the body, or the document around it, into the spool and
+// returns the body's own size.
+func (w *Watchdog) readInput(ctx context.Context, in *spool, body *incoming, header http.Header) (int64, error) {
+	if w.config.Mode == Classic && w.config.MarshalRequest {
+		return marshal(ctx, in, header, body)
+	}
+	return body.readTo(ctx, in)
+}
+
+// marshal writes {"header":…,"body":{"raw":"base64"}}.
+func marshal(ctx context.Context, to io.Writer, header http.Header, body *incoming) (int64, error) {
+	names, err := json.Marshal(header)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Fprintf(to, `{"header":%s,"body":{"raw":"`, names); err != nil {
+		return 0, err
+	}
+	encoder := base64.NewEncoder(base64.StdEncoding, to)
+	size, err := body.readTo(ctx, encoder)
+	if err == nil {
+		err = encoder.Close()
+	}
+	if err == nil {
+		_, err = io.WriteString(to, `"}}`)
+	}
+	return size, err
+}
+
+// debugBodies writes what the process was given and answered to the log.
+func (w *Watchdog) debugBodies(in, out *spool) {
+	if w.config.Mode != Classic || !w.config.WriteDebug {
+		return
+	}
+	log := w.options.Stderr()
+	defer log.Close()
+	for _, s := range []*spool{in, out} {
+		if r, err := s.reader(); err == nil {
+			_, _ = io.Copy(log, r)
+			_, _ = io.WriteString(log, "\n")
+		}
+	}
+}

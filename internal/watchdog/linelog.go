@@ -1,0 +1,80 @@
+package watchdog
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// lineLog is where the watchdog writes lines of its own.
+type lineLog struct {
+	mu    sync.Mutex
+	to    io.WriteCloser
+	dated bool
+}
+
+func newLineLog(to io.WriteCloser, dated bool) *lineLog { return &lineLog{to: to, dated: dated} }
+
+// Printf writes one line, whole.
+func (l *lineLog) Printf(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	line := fmt.Appendf(date(nil, l.dated), format, args...)
+	line = bytes.ReplaceAll(line, []byte("\n"), []byte(" "))
+	_, _ = l.to.Write(append(line, '\n'))
+}
+
+// Close closes what is underneath.
+func (l *lineLog) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.to.Close()
+	l.to = discard{}
+	return err
+}
+
+func date(b []byte, wanted bool) []byte {
+	if !wanted {
+		return b
+	}
+	return time.Now().AppendFormat(b, "2006/01/02 15:04:05 ")
+}
+
+// childLog opens the log for one process.
+func (w *Watchdog) childLog() io.WriteCloser {
+	to := w.options.Stderr()
+	name := ""
+	if w.config.PrefixLogs || w.config.Mode == Classic {
+		name = "stderr: "
+	}
+	if name == "" && !w.config.PrefixLogs {
+		return to
+	}
+	return &prefixer{WriteCloser: to, dated: w.config.PrefixLogs, name: name, atStart: true}
+}
+
+// prefixer writes a prefix at the start of each line. It keeps nothing back,
+// so that lines may have any length.
+type prefixer struct {
+	io.WriteCloser
+	dated   bool
+	name    string
+	atStart bool
+}
+
+func (p *prefixer) Write(b []byte) (int, error) {
+	out := make([]byte, 0, len(b)+64)
+	for line := range bytes.Lines(b) {
+		if p.atStart {
+			out = append(date(out, p.dated), p.name...)
+		}
+		out = append(out, line...)
+		p.atStart = line[len(line)-1] == '\n'
+	}
+	if _, err := p.WriteCloser.Write(out); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}

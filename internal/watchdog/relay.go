@@ -1,0 +1,116 @@
+package watchdog
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"time"
+
+	"lofn"
+)
+
+// relay passes calls on to the child that listens at Config.Upstream.
+func (w *Watchdog) relay() (http.Handler, error) {
+	if w.config.Upstream == nil {
+		return nil, lofn.Errorf(lofn.Invalid, "upstream_url: is required in mode http: where the function listens, such as http://127.0.0.1:8082")
+	}
+	transport := &http.Transport{
+		DisableCompression:  true,
+		MaxIdleConns:        0,
+		MaxIdleConnsPerHost: 128,
+		IdleConnTimeout:     90 * time.Second,
+	}
+	w.release = func() error { transport.CloseIdleConnections(); return nil }
+	proxy := &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		Rewrite:       w.rewrite,
+		ErrorHandler:  w.relayFailed,
+		ModifyResponse: func(resp *http.Response) error {
+			started, _ := resp.Request.Context().Value(startedKey{}).(*recorder)
+			resp.Header.Set(lofn.HeaderDurationSeconds, started.duration())
+			return nil
+		},
+	}
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.relayCall(proxy, rw.(*recorder), r) }), nil
+}
+
+type startedKey struct{}
+
+func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request) {
+	ctx, cancel := w.within(r)
+	if endless(r) {
+		cancel()
+		ctx, cancel = context.WithCancel(r.Context())
+	}
+	defer cancel()
+	r = r.WithContext(context.WithValue(ctx, startedKey{}, rec))
+	if w.config.BufferBody && !endless(r) {
+		in := &spool{dir: w.options.TempDir}
+		defer in.Close()
+		rec.body = newIncoming(rec.ResponseWriter, r)
+		size, err := rec.body.readTo(ctx, in)
+		if err == nil {
+			err = replaceBody(r, in, size)
+		}
+		if err != nil {
+			w.fail(rec, err, http.StatusGatewayTimeout)
+			return
+		}
+	}
+	proxy.ServeHTTP(rec, r)
+}
+
+func replaceBody(r *http.Request, in *spool, size int64) error {
+	source, err := in.reader()
+	if err != nil {
+		return err
+	}
+	r.ContentLength, r.TransferEncoding = size, nil
+	r.Body = http.NoBody
+	if size > 0 {
+		r.Body = io.NopCloser(source)
+	}
+	return nil
+}
+
+// endless reports whether the answer may go on for as long as both sides want:
+// exec_timeout is not for those.
+func endless(r *http.Request) bool {
+	accept := r.Header.Get("Accept")
+	return strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "application/x-ndjson") ||
+		strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// rewrite keeps the request as it came: host, query and forwarding headers are
+// the gateway's word to the function.
+func (w *Watchdog) rewrite(p *httputil.ProxyRequest) {
+	p.SetURL(w.config.Upstream)
+	p.Out.Host = p.In.Host
+	p.Out.URL.RawQuery = p.In.URL.RawQuery
+	for _, name := range []string{"Forwarded", lofn.HeaderForwardedFor, lofn.HeaderForwardedHost, "X-Forwarded-Proto"} {
+		if values, ok := p.In.Header[name]; ok {
+			p.Out.Header[name] = values
+		}
+	}
+}
+
+// relayFailed answers when the child did not: 504 if time ran out, else 500.
+func (w *Watchdog) relayFailed(rw http.ResponseWriter, r *http.Request, err error) {
+	cause := context.Cause(r.Context())
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(cause, context.DeadlineExceeded):
+		status, err = http.StatusGatewayTimeout, cause
+	case errors.Is(cause, errShutdown):
+		status = http.StatusServiceUnavailable
+	}
+	w.lines.Printf("lofn: the function gave no answer: %v", err)
+	rec, _ := r.Context().Value(startedKey{}).(*recorder)
+	rw.Header().Set(lofn.HeaderDurationSeconds, rec.duration())
+	rw.Header().Set(lofn.HeaderInternal, component)
+	rw.WriteHeader(status)
+}

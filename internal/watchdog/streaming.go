@@ -1,0 +1,84 @@
+package watchdog
+
+import (
+	"context"
+	"net/http"
+	"os/exec"
+	"time"
+
+	"lofn"
+)
+
+// lastWords is how long an answer may still take to reach a slow client when
+// the call's time has run out.
+const lastWords = 5 * time.Second
+
+// stream runs a process between the request's body and the answer's.
+func (w *Watchdog) stream(rw http.ResponseWriter, r *http.Request) {
+	rec := rw.(*recorder)
+	ctx, cancel := w.within(r)
+	defer cancel()
+	control := http.NewResponseController(rec)
+	// Without it net/http stops reading the body at the first byte written.
+	// Writers that cannot do both at once are the caller's choice.
+	_ = control.EnableFullDuplex()
+	stop := context.AfterFunc(ctx, func() { _ = control.SetWriteDeadline(time.Now().Add(lastWords)) })
+	defer stop()
+
+	stderr := w.childLog()
+	defer stderr.Close()
+	out := &streamWriter{rec: rec, control: control, contentType: w.config.ContentType}
+	j := job{env: environ(w.options.Env, r, r.ContentLength), stdout: out, stderr: stderr}
+	if rec.body != nil {
+		j.stdin = rec.body
+	}
+	w.endStream(rec, out, w.run(ctx, j))
+}
+
+func (w *Watchdog) endStream(rec *recorder, out *streamWriter, err error) {
+	_, exited := err.(*exec.ExitError)
+	switch {
+	case !out.begun && err != nil:
+		rec.Header().Set(lofn.HeaderDurationSeconds, rec.duration())
+		// The deadline for writing this answer must not be the next one's.
+		rec.Header().Set("Connection", "close")
+		w.fail(rec, err, http.StatusGatewayTimeout)
+	case !out.begun:
+		rec.Header().Set(lofn.HeaderDurationSeconds, rec.duration())
+		out.begin()
+	case err != nil && !exited:
+		w.lines.Printf("lofn: the answer was broken off: %v", err)
+		w.abandon(rec)
+	default:
+		if exited {
+			w.lines.Printf("lofn: the process failed after it began its answer: %v", err)
+		}
+		rec.Header().Set(http.TrailerPrefix+lofn.HeaderDurationSeconds, rec.duration())
+	}
+}
+
+// streamWriter sends each piece of output at once, and the headers before the
+// first.
+type streamWriter struct {
+	rec         *recorder
+	control     *http.ResponseController
+	contentType string
+	begun       bool
+}
+
+func (s *streamWriter) begin() {
+	s.begun = true
+	s.rec.Header().Set("Content-Type", s.contentType)
+	s.rec.WriteHeader(http.StatusOK)
+}
+
+func (s *streamWriter) Write(b []byte) (int, error) {
+	if !s.begun {
+		s.begin()
+	}
+	n, err := s.rec.Write(b)
+	if err == nil {
+		err = s.control.Flush()
+	}
+	return n, err
+}
