@@ -1,0 +1,220 @@
+// Package app puts the platform together. It is the only package that knows
+// which adapters are in use, and holds no logic besides: what it does is start
+// the parts in order, connect them, and stop them in reverse.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"lofn"
+	"lofn/internal/auth"
+	"lofn/internal/auth/basic"
+)
+
+// Options is what a user can say about the platform.
+type Options struct {
+	// Listen and MetricsListen are addresses as net.Listen takes them for tcp.
+	Listen, MetricsListen string
+	// Data is the folder that keeps everything. It is created if missing.
+	Data string
+	// Provider names what runs functions; "process" is the only one so far.
+	Provider string
+	// NoAuth turns authentication of the control API off.
+	NoAuth bool
+	// Release and Commit say which lofn this is; neither is empty.
+	Release, Commit string
+	Log             *slog.Logger
+	// Ready is called once when the platform serves.
+	Ready func(Info)
+}
+
+// Info tells how to reach a platform that serves.
+type Info struct {
+	URL, MetricsURL string
+	Data            string
+	// User and Password are empty with NoAuth. FirstStart is set if the
+	// password was generated just now.
+	User, Password string
+	FirstStart     bool
+}
+
+// drainTime is how long calls in flight may take to end after Run was told to.
+const drainTime = 30 * time.Second
+
+// Run serves until ctx ends, then lets calls in flight finish, stops the
+// functions and returns nil. An error means that it could not start, or that a
+// listener broke.
+func Run(ctx context.Context, o Options) error {
+	if o.Provider != "process" {
+		return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: the one there is so far is process", o.Provider)
+	}
+	data, err := openData(o.Data)
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+
+	// The ports come first: of all that can be wrong, it is what most often is.
+	listen, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return portError("--listen", o.Listen, err)
+	}
+	defer listen.Close()
+	metricsListen, err := net.Listen("tcp", o.MetricsListen)
+	if err != nil {
+		return portError("--metrics-listen", o.MetricsListen, err)
+	}
+	defer metricsListen.Close()
+
+	info, authenticator, err := credentials(o, data)
+	if err != nil {
+		return err
+	}
+	info.URL, info.MetricsURL = urlOf(listen), urlOf(metricsListen)
+	p, err := newPlatform(ctx, o, data, authenticator, info.URL)
+	if err != nil {
+		return err
+	}
+	return p.serve(ctx, listen, metricsListen, func() {
+		if o.Ready != nil {
+			o.Ready(info)
+		}
+	})
+}
+
+func credentials(o Options, data *dataDir) (Info, auth.Authenticator, error) {
+	info := Info{Data: data.path}
+	if o.NoAuth {
+		o.Log.Warn("authentication is off: whoever reaches the port controls the platform", "listen", o.Listen)
+		return info, auth.None{}, nil
+	}
+	c, err := basic.Load(data.secrets())
+	if err != nil {
+		return info, nil, fmt.Errorf("credentials: %w", err)
+	}
+	info.User, info.Password, info.FirstStart = c.User, c.Password, c.Generated
+	return info, c, nil
+}
+
+// portError says which flag to change when an address cannot be had.
+func portError(flag, address string, err error) error {
+	return fmt.Errorf("%s %s: %w: is another lofn running? choose another address with %s", flag, address, errors.Unwrap(err), flag)
+}
+
+// urlOf is where clients on this machine reach the listener.
+func urlOf(l net.Listener) string {
+	address := l.Addr().(*net.TCPAddr)
+	if address.IP.IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", address.Port)
+	}
+	return "http://" + address.String()
+}
+
+// serve runs the loops and servers until ctx ends or one of the servers fails.
+func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener, ready func()) error {
+	loops, stopLoops := context.WithCancel(context.Background())
+	defer stopLoops()
+	reconciled := make(chan struct{})
+	go func() {
+		defer close(reconciled)
+		p.reconciler.Run(loops)
+	}()
+	synced := make(chan struct{})
+	go func() {
+		defer close(synced)
+		p.syncSecrets(loops)
+	}()
+
+	select {
+	case <-p.reconciler.Synced():
+	case <-ctx.Done():
+	}
+	// Streams that never end by themselves, such as followed logs, end when
+	// the platform is told to stop.
+	streams, stopStreams := context.WithCancel(context.Background())
+	defer stopStreams()
+	front := newServer(p.front(streams), p.log)
+	metrics := newServer(p.metricsHandler(), p.log)
+	failed := make(chan error, 2)
+	for server, l := range map[*http.Server]net.Listener{front: listen, metrics: metricsListen} {
+		go func() { failed <- server.Serve(l) }()
+	}
+	ready()
+
+	var err error
+	select {
+	case <-ctx.Done():
+		p.log.Info("stopping: no new calls, those in flight may finish", "within", drainTime)
+	case err = <-failed:
+	}
+	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	stopStreams()
+	if shutdown := front.Shutdown(drain); shutdown != nil {
+		p.log.Warn("some calls did not finish in time and were cut off", "after", drainTime)
+		_ = front.Close()
+	}
+	_ = metrics.Close()
+	stopLoops()
+	<-reconciled
+	<-synced
+	return errors.Join(err, p.close(drain))
+}
+
+// newServer has no read or write timeout, since calls and streams may last for
+// hours; what bounds a call is its own deadline.
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    1 << 20,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Protocols:         new(http.Protocols),
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	return server
+}
+
+// dataDir is the data folder, held by one platform at a time.
+type dataDir struct {
+	path string
+	lock *os.File
+}
+
+// openData makes the folder if need be and locks it until Close, or until the
+// process ends however it does.
+func openData(path string) (*dataDir, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &dataDir{path: path}
+	for _, dir := range []string{path, d.secrets()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("data folder: %w: choose one that can be written to with --data", err)
+		}
+	}
+	d.lock, err = os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE|os.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data folder: %w: choose one that can be written to with --data", err)
+	}
+	if err := lockFile(d.lock); err != nil {
+		d.lock.Close()
+		return nil, fmt.Errorf("data folder %s is in use by another lofn: stop that one, or choose another folder with --data", path)
+	}
+	return d, nil
+}
+
+func (d *dataDir) Close() error            { return d.lock.Close() }
+func (d *dataDir) join(name string) string { return filepath.Join(d.path, name) }
+func (d *dataDir) secrets() string         { return d.join("secrets") }
