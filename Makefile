@@ -1,0 +1,65 @@
+# lofn is built with Go alone. What else a target wants it says, and installs
+# on Debian if it may. CONTRIBUTING.md and DEVELOPERS.md say when to use which.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Go keeps its caches below HOME, which some build machines do not set.
+ifeq ($(HOME),)
+export HOME := $(CURDIR)/build/home
+endif
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.release=$(VERSION) -X main.commit=$(COMMIT)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+.PHONY: help build demo test test-examples check lint bench dist clean
+
+help: ## say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/lofn; needs nothing but Go
+	$(GOBUILD) -o bin/ ./cmd/...
+
+demo: build ## start a platform, deploy the examples and call them
+	@examples/demo.sh
+
+test: ## everything that can be tested on this machine, set-up included
+	.ci/setup go-race python3 node git
+	$(MAKE) --no-print-directory test-examples
+	go vet ./...
+	go test $$(.ci/setup --race-flag) -timeout 20m ./...
+
+test-examples: ## the examples' own tests, each in its language
+	cd examples/fastq-stats && go vet ./... && go test ./...
+	@$(call with,python3,cd examples && python3 -B -m unittest discover -s pii-scan -t .)
+	@$(call with,node,cd examples/tsv-profile && node --test)
+	bash examples/checksums/test.sh
+
+# with PROGRAM,COMMAND runs a command if there is the program that it needs.
+with = if command -v $(1) >/dev/null; then echo '$(2)'; $(2); else echo 'SKIPPED: $(1) is not installed: $(2)'; fi
+
+check: ## the quick loop: format, vet, the house rules, short tests
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:" $$unformatted; exit 1; fi
+	go vet ./...
+	go test -short .
+	go test -short ./...
+
+lint: ## golangci-lint with .golangci.yml
+	@command -v golangci-lint >/dev/null || { echo "golangci-lint is not installed: https://golangci-lint.run/docs/welcome/install"; exit 1; }
+	golangci-lint run
+
+bench: build ## calls per second, latency, memory per function, as a table
+	go run ./bench -lofn bin/lofn
+
+dist: ## reproducible binaries in dist/ with their checksums
+	@rm -rf dist && mkdir -p dist
+	$(foreach target,linux/amd64 linux/arm64 darwin/amd64 darwin/arm64,\
+	GOOS=$(dir $(target)) && GOOS=$${GOOS%/} GOARCH=$(notdir $(target)) $(GOBUILD) -o dist/lofn-$(subst /,-,$(target)) ./cmd/lofn &&) true
+	cd dist && sha256sum lofn-* | tee sha256sums
+
+clean: ## remove what was built
+	rm -rf bin build dist
