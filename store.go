@@ -50,8 +50,10 @@ type Store[T any] interface {
 	Delete(ctx context.Context, ref Ref, expected Revision) error
 
 	// Watch yields every record that exists, then one change with Synced set,
-	// then every change in order, until the context ends or an error is
-	// yielded.
+	// then the changes in order, until the context ends or an error is
+	// yielded. A reader that falls behind gets the latest state of a record
+	// without those before it: one that was deleted and made anew may show as
+	// a single change.
 	Watch(ctx context.Context) iter.Seq2[Change[T], error]
 }
 

@@ -205,8 +205,10 @@ func (r *Reconciler) want(fn lofn.Function) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.woken, fn.Ref)
+	old, known := r.wanted[fn.Ref]
 	r.wanted[fn.Ref] = fn
-	r.schedule(fn.Ref, false)
+	// A function that was deleted and made anew may show as one change.
+	r.schedule(fn.Ref, known && !old.CreatedAt.Equal(fn.CreatedAt))
 }
 
 func (r *Reconciler) forget(ref lofn.Ref) {
