@@ -1,0 +1,83 @@
+package app_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+
+	"lofn"
+	"lofn/internal/app"
+)
+
+// roleVariable says what this test binary is when a test starts it again: a
+// platform that can be killed, or a function.
+const roleVariable = "LOFN_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(roleVariable) {
+	case "platform":
+		runPlatform()
+	case "function":
+		runFunction()
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// runPlatform serves on free ports with the data folder that the first
+// argument names, prints its app.Info as a line of JSON and ends on SIGTERM.
+func runPlatform() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	err := app.Run(ctx, app.Options{
+		Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", Data: os.Args[1], Provider: "process",
+		Release: "test", Commit: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Ready: func(info app.Info) { _ = json.NewEncoder(os.Stdout).Encode(info) },
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// runFunction answers with its variable "answer" and the secret that the path
+// names, if any.
+func runFunction() {
+	l, err := net.Listen("unix", os.Getenv(lofn.EnvSocket))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("function listens")
+	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name, ok := strings.CutPrefix(r.URL.Path, "/secret/"); ok {
+			value, err := os.ReadFile(lofn.SecretsPath + "/" + name)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusNotFound)
+				return
+			}
+			_, _ = w.Write(value)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s%s", os.Getenv("answer"), body)
+	})}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		_ = server.Shutdown(context.Background())
+	}()
+	_ = server.Serve(l)
+	os.Exit(0)
+}

@@ -1,0 +1,229 @@
+package app_test
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"lofn"
+	"lofn/internal/app"
+)
+
+// platform is a `lofn serve` in a process of its own, with a data folder that
+// outlives it.
+type platform struct {
+	*testing.T
+	data string
+	app.Info
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+}
+
+func newPlatform(t *testing.T) *platform {
+	t.Helper()
+	p := &platform{T: t, data: shortTempDir(t)}
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("the platform's log ends:\n%s", tail(p.stderr.String(), 4000))
+		}
+	})
+	return p
+}
+
+// shortTempDir is t.TempDir with a name that leaves room for a socket's path.
+func shortTempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lofn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+// start starts the platform and waits until it serves.
+func (p *platform) start() {
+	p.Helper()
+	p.stderr.Reset()
+	p.cmd = exec.Command(os.Args[0], p.data)
+	p.cmd.Env = append(os.Environ(), roleVariable+"=platform")
+	p.cmd.Stderr = &p.stderr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		p.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		p.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		p.Fatalf("the platform did not start: %v\n%s", err, p.stderr.String())
+	}
+	if err := json.Unmarshal(line, &p.Info); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// kill ends the platform as a power cut would.
+func (p *platform) kill() {
+	if p.cmd != nil && p.cmd.ProcessState == nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	}
+}
+
+// stop asks the platform to end and returns its exit code.
+func (p *platform) stop() int {
+	p.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.Fatal(err)
+	}
+	_ = p.cmd.Wait()
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// do makes a request; status 0 means that there was no answer.
+func (p *platform) do(method, path, body string) (status int, answer string) {
+	p.Helper()
+	req, err := http.NewRequestWithContext(p.Context(), method, p.URL+path, strings.NewReader(body))
+	if err != nil {
+		p.Fatal(err)
+	}
+	req.SetBasicAuth(p.User, p.Password)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(data)
+}
+
+// must makes a request that has to be answered with the status.
+func (p *platform) must(status int, method, path, body string) string {
+	p.Helper()
+	got, answer := p.do(method, path, body)
+	if got != status {
+		p.Fatalf("%s %s %s: got %d %s, want %d", method, path, body, got, answer, status)
+	}
+	return answer
+}
+
+func (p *platform) eventually(what string, condition func() bool) {
+	p.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !condition(); {
+		if time.Now().After(deadline) {
+			p.Fatalf("waited in vain until %s", what)
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-p.Context().Done():
+			p.FailNow()
+		}
+	}
+}
+
+// push puts an image into the registry whose program is this test binary as a
+// function, unless env or architecture make it something else.
+func (p *platform) push(image string, config func(*v1.Config, *v1.ConfigFile)) {
+	p.Helper()
+	img, err := functionImage(config)
+	if err != nil {
+		p.Fatal(err)
+	}
+	ref, err := name.ParseReference(strings.TrimPrefix(p.URL, "http://")+"/"+image, name.Insecure)
+	if err != nil {
+		p.Fatal(err)
+	}
+	if err := remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: p.User, Password: p.Password})); err != nil {
+		p.Fatal(err)
+	}
+}
+
+func functionImage(config func(*v1.Config, *v1.ConfigFile)) (v1.Image, error) {
+	program, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	if err := w.WriteHeader(&tar.Header{Name: "home/app/handler", Mode: 0o755, Size: int64(len(program)), Typeflag: tar.TypeReg}); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(program); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
+	if err != nil {
+		return nil, err
+	}
+	img, err := mutate.AppendLayers(empty.Image, l)
+	if err != nil {
+		return nil, err
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture = "linux", runtime.GOARCH
+	file.Config.WorkingDir = lofn.AppDir
+	file.Config.Labels = map[string]string{lofn.LabelRuntime: lofn.RuntimeHost}
+	file.Config.Env = []string{"mode=http", "fprocess=./handler", roleVariable + "=function"}
+	if config != nil {
+		config(&file.Config, file)
+	}
+	return mutate.ConfigFile(img, file)
+}
+
+// processesWith returns the processes whose environment has the entry.
+func processesWith(entry string) []string {
+	var found []string
+	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, path := range environs {
+		// A process that ended meanwhile, or is somebody else's, is none.
+		if data, err := os.ReadFile(path); err == nil && bytes.Contains(data, []byte(entry)) {
+			found = append(found, filepath.Base(filepath.Dir(path)))
+		}
+	}
+	return found
+}
+
+func deployment(name, image, answer, marker string, secrets ...string) string {
+	data, err := json.Marshal(lofn.Deployment{
+		Service: name, Image: image, Secrets: secrets, EnvVars: map[string]string{"answer": answer, "marker": marker},
+	})
+	if err != nil {
+		panic(fmt.Sprint("a deployment has no JSON form: ", err))
+	}
+	return string(data)
+}
