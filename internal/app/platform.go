@@ -76,12 +76,15 @@ func newPlatform(ctx context.Context, o Options, data *dataDir, a auth.Authentic
 		Logs:       p.logs,
 		Drain:      p.pool.Drain,
 		GatewayURL: url,
+		Hide:       []string{data.path},
 		Log:        p.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("process provider: %w", err)
 	}
-	p.reconciler = deploy.New(deploy.Config{Functions: p.functions, Provider: p.provider, Pool: p.pool, Log: p.log})
+	p.reconciler = deploy.New(deploy.Config{
+		Functions: p.functions, Provider: p.provider, Pool: p.pool, Removed: p.removed, Log: p.log,
+	})
 	p.metrics.CountReplicas(func(yield func(lofn.Ref, int, int)) {
 		for _, c := range p.reconciler.Counts() {
 			yield(c.Function, c.Wanted, c.Ready)
@@ -223,6 +226,13 @@ func (p *platform) syncSecrets(ctx context.Context) {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 		}
+	}
+}
+
+// removed clears what is kept of a function that is gone.
+func (p *platform) removed(ref lofn.Ref) {
+	if err := p.logs.Remove(ref); err != nil {
+		p.log.Warn("the log of a removed function stays on the disk", "function", ref, "error", err)
 	}
 }
 

@@ -26,7 +26,11 @@ type Config struct {
 	Functions lofn.Store[lofn.Function]
 	Provider  lofn.Provider
 	Pool      pool
-	Log       *slog.Logger
+	// Removed, if not nil, is told of every function that was removed and of
+	// which nothing runs any more. It is called without a lock held, and may
+	// be called more than once.
+	Removed func(lofn.Ref)
+	Log     *slog.Logger
 }
 
 // Reconciler is safe for concurrent use.
@@ -170,6 +174,18 @@ func (r *Reconciler) observe(replica lofn.Replica) {
 	}
 	r.mu.Unlock()
 	r.Pool.Update(replica)
+	r.reportRemoved(replica.Function)
+}
+
+// reportRemoved tells of a function of which nothing is left.
+func (r *Reconciler) reportRemoved(ref lofn.Ref) {
+	r.mu.Lock()
+	_, wanted := r.wanted[ref]
+	left := wanted || len(r.replicas[ref]) > 0
+	r.mu.Unlock()
+	if !left && r.Removed != nil {
+		r.Removed(ref)
+	}
 }
 
 // followStore takes in the store's changes, and starts over when the watch

@@ -108,6 +108,7 @@ type setup struct {
 	provider   *moody
 	pool       *known
 	reconciler *deploy.Reconciler
+	removed    chan lofn.Ref
 }
 
 func start(t *testing.T, store lofn.Store[lofn.Function], refuse int) *setup {
@@ -117,8 +118,9 @@ func start(t *testing.T, store lofn.Store[lofn.Function], refuse int) *setup {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &setup{T: t, store: store, provider: &moody{Provider: p, refuse: refuse}, pool: &known{}}
-	s.reconciler = deploy.New(deploy.Config{Functions: store, Provider: s.provider, Pool: s.pool, Log: log})
+	s := &setup{T: t, store: store, provider: &moody{Provider: p, refuse: refuse}, pool: &known{}, removed: make(chan lofn.Ref, 100)}
+	s.reconciler = deploy.New(deploy.Config{Functions: store, Provider: s.provider, Pool: s.pool, Log: log,
+		Removed: func(ref lofn.Ref) { s.removed <- ref }})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -200,6 +202,9 @@ func TestWhatIsStoredRuns(t *testing.T) {
 	s.eventually("one is scaled down", func() bool { return s.ready("before") == 1 })
 	s.delete("before")
 	s.eventually("one is gone", func() bool { return len(s.reconciler.Replicas(named("before"))) == 0 })
+	if ref := <-s.removed; ref != named("before") {
+		t.Errorf("%s is reported removed", ref)
+	}
 	if s.pool.has(named("before")) {
 		t.Error("the pool still knows a removed function")
 	}

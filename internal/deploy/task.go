@@ -39,6 +39,9 @@ func (r *Reconciler) work(ref lofn.Ref) {
 			return
 		}
 		r.tell(ref, fn, remove)
+		if fn == nil {
+			r.reportRemoved(ref)
+		}
 	}
 }
 
