@@ -1,14 +1,25 @@
 // Package build turns a function's handler and a template into an OCI image,
 // with the machine's own tools and without a container builder, and keeps and
-// pushes such images.
+// pushes such images. The same input gives the same image, bit for bit.
 package build
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
 	"time"
+
+	"lofn"
 )
 
-// Request describes one build. Name, Lang and Handler are required.
+// Request describes one build. Name, Lang, Handler and Images are required.
 type Request struct {
 	// Name is the function's name.
 	Name string
@@ -19,13 +30,13 @@ type Request struct {
 	// Image is the full name, with its tag, under which the image is stored;
 	// see Tag. The default is Name with the tag latest.
 	Image string
-	// Dir is the working folder: it holds template/ and gets build/, and
+	// Dir is the working folder: it may hold template/ and gets build/, and
 	// relative paths start there. The default is the current folder.
 	Dir string
 	// Copy lists files and folders inside Dir that are copied into the handler
 	// folder of the build.
 	Copy []string
-	// Args reach the template's build steps as environment variables.
+	// Args reach the template's steps as environment variables.
 	Args map[string]string
 	// Options are names of build options that the template knows.
 	Options []string
@@ -41,8 +52,8 @@ type Request struct {
 	// Images is where the image is put; it may be nil with Shrinkwrap.
 	Images *Images
 	// Log, if not nil, gets a line for every step as it begins and the lines
-	// that the tools write, each in one call of Write. It is not called from
-	// two goroutines at once.
+	// that the tools write, each in one call of Write. A build calls it from
+	// one goroutine at a time; builds that share it must lock it.
 	Log io.Writer
 }
 
@@ -51,13 +62,309 @@ type Result struct {
 	Image string
 	// Digest is the image's, "sha256:…"; empty with Shrinkwrap.
 	Digest string
-	// Folder is the assembled build folder.
+	// Folder is the build folder.
 	Folder string
 	// Size is that of the image's layers as stored, in bytes.
 	Size int64
 	// Process is the template's command line, as template.yml has it.
 	Process string
-	// Cached says that nothing had changed since the last build.
+	// Cached says that nothing had changed since an earlier build.
 	Cached  bool
 	Elapsed time.Duration
+}
+
+// Build makes the image of a function and puts it into req.Images. Builds of
+// different functions may run at the same time, in one process or several;
+// those of one function wait for each other. When ctx ends, so do the tools.
+func Build(ctx context.Context, req Request) (Result, error) {
+	begun := time.Now()
+	if err := req.complete(ctx); err != nil {
+		return Result{}, err
+	}
+	t, err := FindTemplate(req.Dir, req.Lang)
+	if err != nil {
+		return Result{}, lofn.Errorf(lofn.CodeOf(err), "function %q: %w", req.Name, err)
+	}
+	if !t.Buildable {
+		return Result{}, lofn.Errorf(lofn.Unimplemented, "function %q: %w", req.Name, t.notBuildable())
+	}
+	result, err := req.build(ctx, t)
+	result.Image, result.Process, result.Elapsed = req.Image, t.Process, time.Since(begun)
+	return result, err
+}
+
+// complete fills in what was left out and checks the rest.
+func (req *Request) complete(ctx context.Context) error {
+	if err := (lofn.Ref{Namespace: lofn.DefaultNamespace, Name: req.Name}).Validate(); err != nil {
+		return err
+	}
+	var err error
+	if req.Dir, err = filepath.Abs(req.Dir); err != nil {
+		return lofn.Errorf(lofn.Invalid, "working folder: %w", err)
+	}
+	switch {
+	case req.Lang == "":
+		return lofn.Errorf(lofn.Invalid, "function %q: lang: is required: name a template, such as python3-http", req.Name)
+	case req.Handler == "":
+		return lofn.Errorf(lofn.Invalid, "function %q: handler: is required: name the folder with its code, such as ./%s", req.Name, req.Name)
+	case req.Images == nil && !req.Shrinkwrap:
+		return lofn.Errorf(lofn.Internal, "function %q: no image store to build into", req.Name)
+	}
+	if req.Platform == "" {
+		req.Platform = "linux/" + runtime.GOARCH
+	}
+	if goos, arch, _ := strings.Cut(req.Platform, "/"); goos != "linux" || arch == "" || strings.Contains(arch, "/") {
+		return lofn.Errorf(lofn.Invalid, "function %q: platform: %q is not supported: use linux/amd64 or linux/arm64", req.Name, req.Platform)
+	}
+	if req.Image == "" {
+		req.Image, err = Tag(ctx, "", req.Name, req.Dir, req.Handler)
+	}
+	return err
+}
+
+// path returns a path that may be relative to the working folder.
+func (req *Request) path(p string) string {
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(req.Dir, p)
+}
+
+func (req *Request) build(ctx context.Context, t *Template) (Result, error) {
+	log := &logger{to: req.Log}
+	if t.Notice != "" {
+		log.line(t.Notice)
+	}
+	packages, err := t.packages(req.Options)
+	if err != nil {
+		return Result{}, lofn.Errorf(lofn.Invalid, "function %q: %w", req.Name, err)
+	}
+	if len(packages) > 0 {
+		log.line("the machines that run this function need the packages " + strings.Join(packages, ", "))
+	}
+	all, err := req.collect(t)
+	if err != nil {
+		return Result{}, err
+	}
+	result := Result{Folder: req.path(filepath.Join(buildFolder, req.Name))}
+	env := req.environment(t, packages)
+	inputs, err := req.inputs(t, all, env)
+	if err != nil {
+		return Result{}, err
+	}
+	if !req.NoCache && !req.Shrinkwrap {
+		if stored, ok := req.Images.reuse(req.Image, inputs); ok {
+			result.Digest, result.Size, result.Cached = stored.Digest, stored.Size, true
+			return result, nil
+		}
+	}
+	run := &runner{function: req.Name, template: t, folder: result.Folder, env: env, log: log}
+	stored, err := req.make(ctx, run, all, inputs)
+	result.Digest, result.Size = stored.Digest, stored.Size
+	return result, err
+}
+
+// inputs digests everything that the image depends on, as far as it is on this
+// machine: what an unpinned requirement means today is not.
+func (req *Request) inputs(t *Template, all sources, env map[string]string) (string, error) {
+	files, err := all.digest(nil)
+	if err != nil {
+		return "", lofn.Errorf(lofn.CodeOf(err), "function %q: %w", req.Name, err)
+	}
+	at, err := sourceTime()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	// The number grows when this package packs the same input differently.
+	fmt.Fprintf(h, "1 %s %d\n%q\n%q\n", files, at.Unix(), env, req.Labels)
+	for _, name := range []string{"template.yml", recipeFile} {
+		text, err := fs.ReadFile(t.files, name)
+		if err != nil {
+			return "", lofn.Errorf(lofn.Invalid, "template %s: %w", t.Name, err)
+		}
+		fmt.Fprintf(h, "%q\n", text)
+	}
+	for _, tool := range t.recipe.Toolchain {
+		fmt.Fprintln(h, toolIdentity(tool.Program))
+	}
+	fmt.Fprintf(h, "%q\n", toolVariables())
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// make assembles the build folder, runs the steps in it and packs the image.
+func (req *Request) make(ctx context.Context, run *runner, all sources, inputs string) (StoredImage, error) {
+	f, err := req.openFolder()
+	if err != nil {
+		return StoredImage{}, err
+	}
+	defer f.release()
+	kept, err := req.kept(f, run, all)
+	if err != nil {
+		return StoredImage{}, err
+	}
+	if err := f.assemble(all, kept.outputs); err != nil {
+		return StoredImage{}, err
+	}
+	if req.Shrinkwrap {
+		return StoredImage{}, nil
+	}
+	if err := f.checkTools(ctx, run); err != nil {
+		return StoredImage{}, err
+	}
+	if err := f.runSteps(ctx, run, kept); err != nil {
+		return StoredImage{}, err
+	}
+	layers, err := req.pack(f, run.template, kept)
+	if err != nil {
+		return StoredImage{}, lofn.Errorf(lofn.CodeOf(err), "function %q: image: %w", req.Name, err)
+	}
+	image, err := req.image(run.template, layers)
+	if err != nil {
+		return StoredImage{}, err
+	}
+	stored := StoredImage{Name: req.Image}
+	for _, l := range layers {
+		stored.Size += l.Size
+	}
+	stored.Digest, err = req.Images.put(req.Image, image, inputs)
+	return stored, err
+}
+
+// keptSteps says which steps need not run again.
+type keptSteps struct {
+	// inputs has the digest of what each step with outputs to keep depends on.
+	inputs map[string]string
+	// done are the steps whose outputs are still there.
+	done map[string]bool
+	// outputs are the paths that stay.
+	outputs []string
+}
+
+func (req *Request) kept(f *folder, run *runner, all sources) (keptSteps, error) {
+	kept := keptSteps{inputs: map[string]string{}, done: map[string]bool{}}
+	for _, s := range run.template.recipe.Steps {
+		if s.Keep == nil || len(s.Keep.Outputs) == 0 {
+			continue
+		}
+		digest, err := run.inputs(s, all)
+		if err != nil {
+			return kept, err
+		}
+		kept.inputs[s.Name] = digest
+		if !req.NoCache && f.memo.Steps[s.Name] == digest && run.exists(s.Keep.Outputs[0]) {
+			kept.done[s.Name] = true
+			kept.outputs = append(kept.outputs, s.Keep.Outputs...)
+		}
+	}
+	return kept, nil
+}
+
+// checkTools asks no tool twice for its version: that may take as long as the
+// build of a small function.
+func (f *folder) checkTools(ctx context.Context, run *runner) error {
+	for _, t := range run.template.recipe.Toolchain {
+		key := toolIdentity(t.Program) + " " + t.Version
+		if f.memo.Tools[key] {
+			continue
+		}
+		if err := run.check(ctx, t); err != nil {
+			return err
+		}
+		f.memo.Tools[key] = true
+	}
+	return nil
+}
+
+func (f *folder) runSteps(ctx context.Context, run *runner, kept keptSteps) error {
+	for _, s := range run.template.recipe.Steps {
+		if kept.done[s.Name] {
+			continue
+		}
+		holds, err := run.holds(s.When)
+		if err != nil {
+			return err
+		}
+		// Forgotten first: a step that is cut short leaves nothing to keep.
+		delete(f.memo.Steps, s.Name)
+		if !holds {
+			continue
+		}
+		if err := run.run(ctx, s); err != nil {
+			return err
+		}
+		if digest, ok := kept.inputs[s.Name]; ok {
+			f.memo.Steps[s.Name] = digest
+		}
+	}
+	return f.writeMemo()
+}
+
+// pack stores the layers, and takes those from the last build that hold only
+// what it kept.
+func (req *Request) pack(f *folder, t *Template, kept keptSteps) ([]layer, error) {
+	at, err := sourceTime()
+	if err != nil {
+		return nil, err
+	}
+	var layers []layer
+	taken := map[string]bool{}
+	known := f.memo.Layers
+	f.memo.Layers = map[string]layer{}
+	for _, recipe := range t.recipe.Image.Layers {
+		recipe, err := f.present(recipe)
+		if err != nil {
+			return nil, err
+		}
+		if len(recipe.Paths) == 0 {
+			continue
+		}
+		key := kept.layerKey(t, recipe, at)
+		l, ok := known[key]
+		if key == "" || !ok || !req.Images.has(l.Digest, l.Size) {
+			l, err = req.Images.addLayer(func(w io.Writer) (layer, error) { return pack(w, f.path, recipe, taken, at) })
+			if err != nil {
+				return nil, err
+			}
+		}
+		for from := range recipe.Paths {
+			taken[from] = true
+		}
+		if key != "" {
+			f.memo.Layers[key] = l
+		}
+		layers = append(layers, l)
+	}
+	return layers, f.writeMemo()
+}
+
+// present returns the recipe with the paths that are there.
+func (f *folder) present(recipe layerRecipe) (layerRecipe, error) {
+	found := layerRecipe{Paths: map[string]string{}}
+	run := runner{folder: f.path}
+	for from, to := range recipe.Paths {
+		switch {
+		case run.exists(from):
+			found.Paths[from] = to
+		case !recipe.Optional:
+			return found, lofn.Errorf(lofn.Invalid, "the build did not make %s", from)
+		}
+	}
+	return found, nil
+}
+
+// layerKey returns what identifies the content of a layer that only has kept
+// outputs, or "" for any other layer.
+func (k keptSteps) layerKey(t *Template, recipe layerRecipe, at time.Time) string {
+	h := sha256.New()
+	for from, to := range recipe.Paths {
+		i := slices.IndexFunc(t.recipe.Steps, func(s step) bool {
+			return s.Keep != nil && slices.Contains(s.Keep.Outputs, from)
+		})
+		if i < 0 || len(recipe.Paths) > 1 {
+			return ""
+		}
+		fmt.Fprintf(h, "%s %s %s %d", k.inputs[t.recipe.Steps[i].Name], from, to, at.Unix())
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
