@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"lofn"
+	"lofn/client"
+)
+
+// handler is the function that is measured: the least that a Go function can
+// do and still answer.
+const handler = `package function
+
+import "net/http"
+
+// Handle answers.
+func Handle(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) }
+`
+
+const stackFile = `version: 1.0
+provider:
+  name: openfaas
+functions:
+  bench:
+    lang: golang-middleware
+    handler: ./bench
+    image: bench:latest
+`
+
+// platform is a lofn of its own in a throw-away folder, with one function
+// deployed: bench.
+type platform struct {
+	*client.Client
+	dir     string
+	url     string
+	process *exec.Cmd
+	// image is the function's, as the platform knows it.
+	image string
+}
+
+func startPlatform(ctx context.Context, binary string) (p *platform, err error) {
+	binary, err = filepath.Abs(binary)
+	if err != nil {
+		return nil, err
+	}
+	p = &platform{}
+	if p.dir, err = os.MkdirTemp("", "lofn-bench-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			p.stop()
+		}
+	}()
+	listen, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	p.url = "http://" + listen
+	data := filepath.Join(p.dir, "data")
+	log, err := os.Create(filepath.Join(p.dir, "serve.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	p.process = exec.Command(binary, "serve", "--listen", listen, "--metrics-listen", metrics, "--data", data)
+	p.process.Stdout, p.process.Stderr = log, log
+	if err := p.process.Start(); err != nil {
+		return nil, err
+	}
+	if err := p.connect(ctx, filepath.Join(data, "secrets")); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, tail(log.Name()))
+	}
+	return p, p.deployBench(ctx, binary)
+}
+
+// freeAddress returns an address that nobody listens on at the moment.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+func tail(file string) string {
+	text, _ := os.ReadFile(file)
+	return string(text[max(0, len(text)-2000):])
+}
+
+func (p *platform) connect(ctx context.Context, secrets string) error {
+	started := time.Now()
+	for {
+		if answer, err := http.Get(p.url + "/healthz"); err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		if time.Since(started) > 20*time.Second {
+			return fmt.Errorf("lofn serve does not answer on %s", p.url)
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("`lofn serve` answered %d ms after it was started, with an empty data folder.\n\n", time.Since(started).Milliseconds())
+	user, err := os.ReadFile(filepath.Join(secrets, "basic-auth-user"))
+	if err != nil {
+		return err
+	}
+	password, err := os.ReadFile(filepath.Join(secrets, "basic-auth-password"))
+	if err != nil {
+		return err
+	}
+	p.Client, err = client.New(client.Config{URL: p.url, User: strings.TrimSpace(string(user)), Password: strings.TrimSpace(string(password))})
+	if err != nil {
+		return err
+	}
+	return p.lofn(ctx, bytes.NewReader(password), "login", "--password-stdin")
+}
+
+// deployBench builds and deploys the function as a user does.
+func (p *platform) deployBench(ctx context.Context, binary string) error {
+	work := filepath.Join(p.dir, "work")
+	for name, content := range map[string]string{"stack.yml": stackFile, "bench/handler.go": handler, "bench/go.mod": "module handler/function\n\ngo 1.22\n"} {
+		path := filepath.Join(work, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := p.lofn(ctx, nil, "up", "-f", "stack.yml"); err != nil {
+		return err
+	}
+	status, err := p.ready(ctx, benchRef(), 1)
+	p.image = status.Image
+	return err
+}
+
+func benchRef() lofn.Ref { return lofn.Ref{Namespace: lofn.DefaultNamespace, Name: "bench"} }
+
+// lofn runs a command against this platform, without the user's settings.
+func (p *platform) lofn(ctx context.Context, stdin *bytes.Reader, args ...string) error {
+	command := exec.CommandContext(ctx, p.process.Path, args...)
+	command.Dir = filepath.Join(p.dir, "work")
+	if err := os.MkdirAll(command.Dir, 0o755); err != nil {
+		return err
+	}
+	command.Env = append(os.Environ(), "OPENFAAS_URL="+p.url, "OPENFAAS_CONFIG="+filepath.Join(p.dir, "config"))
+	if stdin != nil {
+		command.Stdin = stdin
+	}
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("lofn %s: %w\n%s", args[0], err, output)
+	}
+	return nil
+}
+
+// ready waits until a function has so many available replicas.
+func (p *platform) ready(ctx context.Context, ref lofn.Ref, replicas uint64) (lofn.FunctionStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		status, err := p.Function(ctx, ref)
+		if err != nil || status.AvailableReplicas == replicas {
+			return status, err
+		}
+		if err := pause(ctx, 2*time.Millisecond); err != nil {
+			return status, fmt.Errorf("%s has %d of %d replicas: %w", ref, status.AvailableReplicas, replicas, err)
+		}
+	}
+}
+
+func (p *platform) stop() {
+	if p.process != nil && p.process.Process != nil {
+		_ = p.process.Process.Signal(syscall.SIGTERM)
+		_ = p.process.Wait()
+	}
+	_ = os.RemoveAll(p.dir)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
