@@ -1,0 +1,163 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"lofn"
+	"lofn/internal/watchdog"
+)
+
+// linux is the machine on Linux.
+type linux struct {
+	Config
+	sandbox *sandbox
+	// users is nil where functions run as the platform's own user.
+	users   *users
+	nested  *nested
+	ports   ports
+	cgroups *cgroups
+	lookup  lookup
+	// path is the PATH of functions that bring none.
+	path string
+	// runDir is a handle on Config.RunDir: through it, sockets are in reach
+	// however long the path is.
+	runDir  *os.File
+	buffers *buffers
+}
+
+// nested is the user namespace that functions get where the platform has only
+// one user ID to give: the IDs that it has inside.
+type nested struct{ uid, gid int }
+
+func newMachine(c Config) (machine, error) {
+	m := &linux{Config: c, ports: ports{used: make(map[int]bool)}, buffers: newBuffers()}
+	if err := m.openRunDir(); err != nil {
+		return nil, err
+	}
+	stage := filepath.Join(m.RunDir, "root")
+	if err := os.Mkdir(stage, 0o700); err != nil {
+		return nil, err
+	}
+	var denied error
+	m.sandbox, denied = newSandbox(stage)
+	if err := m.choose(denied); err != nil {
+		m.sandbox.close()
+		m.runDir.Close()
+		return nil, err
+	}
+	m.cgroups = newCgroups(m.RunDir)
+	return m, nil
+}
+
+// openRunDir makes the folder and empties it.
+func (m *linux) openRunDir() error {
+	var err error
+	if m.RunDir, err = filepath.Abs(m.RunDir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(m.RunDir, 0o700); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(m.RunDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(m.RunDir, e.Name())); err != nil {
+			return fmt.Errorf("clear away an earlier run: %w", err)
+		}
+	}
+	m.runDir, err = os.OpenFile(m.RunDir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	return err
+}
+
+// choose settles who functions run as.
+func (m *linux) choose(denied error) error {
+	m.lookup.hidden = append([]string{"/tmp", "/var/tmp", "/dev/shm"}, m.Hide...)
+	switch {
+	case denied != nil && os.Geteuid() == 0:
+		return lofn.Errorf(lofn.Unimplemented, "this machine does not let lofn isolate functions (%w), and as root it runs none without: run it as an ordinary user, or in a container with --cap-add SYS_ADMIN and without a seccomp profile", denied)
+	case denied != nil:
+		m.Log.Warn("functions run without isolation and without secrets: this machine does not permit user namespaces", "reason", denied)
+		m.lookup.hidden = nil
+		sweep(m.earlier)
+	default:
+		if m.users = newUsers(); m.users == nil {
+			m.nested = newNested()
+		}
+		m.lookup.others = m.users != nil
+	}
+	m.path = m.lookup.path(variable(m.Environ, "PATH"))
+	return nil
+}
+
+// earlier reports whether an environment is that of a function's process that
+// an earlier platform with this RunDir left behind.
+func (m *linux) earlier(env string) bool {
+	return strings.Contains(env, "\x00"+lofn.EnvSocket+"="+m.RunDir+"/")
+}
+
+func newNested() *nested {
+	n := &nested{uid: 65534, gid: 65534}
+	if uid, ok := outside("uid", 0); ok && uid != 0 {
+		n.uid = int(uid)
+	}
+	if gid, ok := outside("gid", 0); ok && gid != 0 {
+		n.gid = int(gid)
+	}
+	return n
+}
+
+func (m *linux) isolated() bool { return m.sandbox.base >= 0 }
+
+func (m *linux) start(ctx context.Context, p *program) (instance, error) {
+	if !m.isolated() && len(p.secrets) > 0 {
+		return nil, errors.New("the function has secrets, and without user namespaces this machine has no place where only it could read them")
+	}
+	if p.watchdog.Mode == watchdog.HTTP {
+		return m.startServer(ctx, p)
+	}
+	return m.startForks(p)
+}
+
+func (m *linux) close() error {
+	m.sandbox.close()
+	m.cgroups.close()
+	return m.runDir.Close()
+}
+
+// attributes are those with which a function's processes start.
+func (m *linux) attributes(uid int) *syscall.SysProcAttr {
+	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if !m.isolated() {
+		return sys
+	}
+	sys.Cloneflags = syscall.CLONE_NEWPID
+	if m.users != nil {
+		sys.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
+		return sys
+	}
+	sys.Cloneflags |= syscall.CLONE_NEWUSER
+	sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: m.nested.uid, HostID: 0, Size: 1}}
+	sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: m.nested.gid, HostID: 0, Size: 1}}
+	sys.Credential = &syscall.Credential{Uid: uint32(m.nested.uid), Gid: uint32(m.nested.gid), NoSetGroups: true}
+	return sys
+}
+
+// variable returns the last value of the name among "NAME=value" pairs.
+func variable(env []string, name string) (value string) {
+	for _, pair := range env {
+		if v, ok := strings.CutPrefix(pair, name+"="); ok {
+			value = v
+		}
+	}
+	return value
+}

@@ -1,0 +1,238 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"lofn"
+	"lofn/internal/provider/fleet"
+)
+
+// Provider implements lofn.Provider, lofn.Resolver, lofn.UsageReporter and
+// lofn.SecretSyncer. Its methods are safe for concurrent use.
+type Provider struct {
+	*fleet.Fleet
+	config  Config
+	machine machine
+
+	// syncing orders secret updates, so that an older value cannot overwrite a
+	// newer one.
+	syncing sync.Mutex
+
+	mu       sync.Mutex
+	replicas map[string]running
+	samples  map[lofn.Ref]sample
+	// synced counts secret updates: a replica that read its secrets before one
+	// and was not among the running ones yet reads them again.
+	synced int
+}
+
+// machine is what the operating system contributes.
+type machine interface {
+	// start makes a replica and returns it once it accepts calls.
+	start(ctx context.Context, p *program) (instance, error)
+	close() error
+}
+
+// instance is a replica of this provider.
+type instance interface {
+	fleet.Instance
+	// writeSecret gives a secret a new value, in one step.
+	writeSecret(name string, value []byte) error
+	// consumed returns the CPU time that the replica has used and the memory
+	// that it has now.
+	consumed() (cpu time.Duration, memory int64)
+}
+
+type running struct {
+	instance
+	*program
+	since time.Time
+}
+
+// New returns a provider on which nothing runs. It clears away what an earlier
+// one with the same RunDir left behind.
+func New(c Config) (*Provider, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Environ == nil {
+		c.Environ = os.Environ()
+	}
+	if c.ReadyTimeout <= 0 {
+		c.ReadyTimeout = 30 * time.Second
+	}
+	if c.TmpBytes <= 0 {
+		c.TmpBytes = 1 << 30
+	}
+	m, err := newMachine(c)
+	if err != nil {
+		return nil, err
+	}
+	p := &Provider{config: c, machine: m, replicas: make(map[string]running), samples: make(map[lofn.Ref]sample)}
+	p.Fleet = fleet.New(fleet.Config{Starter: starter{p}, Drain: c.Drain, MaxStarts: c.MaxStarts, Log: c.Log})
+	return p, nil
+}
+
+// Close stops all replicas, letting them finish their calls until ctx ends,
+// and returns when none of their processes is left.
+func (p *Provider) Close(ctx context.Context) error {
+	return errors.Join(p.Fleet.Close(ctx), p.machine.close())
+}
+
+// Resolve implements lofn.Resolver.
+func (p *Provider) Resolve(ctx context.Context, fn lofn.Function) (digest string, err error) {
+	image, err := p.config.Images.Resolve(ctx, fn.Spec.Image)
+	if err != nil {
+		return "", err
+	}
+	if err := suits(fn.Spec.Image, image); err != nil {
+		return "", err
+	}
+	if _, err := newProgram(fn, "", image, p.config); err != nil {
+		return "", err
+	}
+	return image.Digest, nil
+}
+
+// suits reports whether an image can run as processes of this machine.
+func suits(name string, image lofn.Image) error {
+	if image.Labels[lofn.LabelRuntime] != lofn.RuntimeHost {
+		return lofn.Errorf(lofn.Invalid, "image: %s brings its own file system and needs a container provider; this one runs images made by `lofn build`", name)
+	}
+	if image.Labels[lofn.LabelArchitecture] == lofn.ArchitectureAny {
+		return nil
+	}
+	if image.OS != runtime.GOOS || image.Architecture != runtime.GOARCH {
+		return lofn.Errorf(lofn.Invalid, "image: %s is for %s/%s, this machine is %s/%s", name, image.OS, image.Architecture, runtime.GOOS, runtime.GOARCH)
+	}
+	return nil
+}
+
+// SyncSecret implements lofn.SecretSyncer: running replicas see the new value,
+// and those that failed for want of it try again at once.
+func (p *Provider) SyncSecret(ctx context.Context, namespace, name string) error {
+	p.syncing.Lock()
+	defer p.syncing.Unlock()
+	value, err := p.config.Secrets.Secret(ctx, namespace, name)
+	if lofn.CodeOf(err) == lofn.NotFound {
+		return nil // running replicas keep what they were started with
+	}
+	if err != nil {
+		return err
+	}
+	uses := func(fn lofn.Function) bool {
+		return fn.Namespace == namespace && slices.Contains(fn.Spec.Secrets, name)
+	}
+	p.mu.Lock()
+	p.synced++
+	var users []running
+	for _, r := range p.replicas {
+		if uses(r.fn) {
+			users = append(users, r)
+		}
+	}
+	p.mu.Unlock()
+	var failures []error
+	for _, r := range users {
+		if err := r.writeSecret(name, value); err != nil {
+			failures = append(failures, fmt.Errorf("secret %s of %s: %w", name, r.id, err))
+		}
+	}
+	p.Retry(uses)
+	return errors.Join(failures...)
+}
+
+// starter keeps Start out of the methods of Provider.
+type starter struct{ *Provider }
+
+// Start implements fleet.Starter.
+func (s starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet.Instance, error) {
+	image, err := s.config.Images.Unpack(ctx, fn.Spec.Image, fn.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", fn.Spec.Image, err)
+	}
+	if err := suits(fn.Spec.Image, image); err != nil {
+		return nil, err
+	}
+	p, err := newProgram(fn, id, image, s.config)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	synced := s.synced
+	s.mu.Unlock()
+	if p.secrets, err = s.secrets(ctx, fn); err != nil {
+		return nil, err
+	}
+	p.ended = func() { s.strike(p) }
+	i, err := s.machine.start(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.enlist(ctx, i, p, synced); err != nil {
+		now, cancel := context.WithCancel(ctx)
+		cancel()
+		i.Stop(now)
+		return nil, err
+	}
+	return i, nil
+}
+
+// secrets returns the values of the function's secrets by name.
+func (s starter) secrets(ctx context.Context, fn lofn.Function) (map[string][]byte, error) {
+	values := make(map[string][]byte, len(fn.Spec.Secrets))
+	for _, name := range fn.Spec.Secrets {
+		value, err := s.config.Secrets.Secret(ctx, fn.Namespace, name)
+		if lofn.CodeOf(err) == lofn.NotFound {
+			return nil, lofn.Errorf(lofn.NotFound, "secret %q does not exist in namespace %s: create it and the function starts", name, fn.Namespace)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("secret %q: %w", name, err)
+		}
+		values[name] = value
+	}
+	return values, nil
+}
+
+// enlist makes the replica known to SyncSecret and Usage, to its end.
+func (s starter) enlist(ctx context.Context, i instance, p *program, synced int) error {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	s.mu.Lock()
+	s.replicas[p.id] = running{i, p, time.Now()}
+	stale := len(p.secrets) > 0 && synced != s.synced
+	s.mu.Unlock()
+	select {
+	case <-i.Done():
+		s.strike(p)
+		return i.Err()
+	default:
+	}
+	if !stale {
+		return nil
+	}
+	values, err := s.secrets(ctx, p.fn)
+	for name, value := range values {
+		err = errors.Join(err, i.writeSecret(name, value))
+	}
+	return err
+}
+
+// strike forgets a replica that ended.
+func (s starter) strike(p *program) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Under the same ID the replica may have been started again already.
+	if s.replicas[p.id].program == p {
+		delete(s.replicas, p.id)
+		delete(s.samples, p.fn.Ref)
+	}
+}

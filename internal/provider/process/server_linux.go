@@ -1,0 +1,212 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"lofn"
+)
+
+// server is a replica in mode http: one process that listens by itself.
+type server struct {
+	*cell
+	child *child
+	pump  *pump
+	port  int
+	done  chan struct{}
+	err   error
+
+	network, address string
+}
+
+// startServer starts the process and waits until it listens.
+func (m *linux) startServer(ctx context.Context, p *program) (instance, error) {
+	c, err := m.open(p)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{cell: c, done: make(chan struct{})}
+	if s.port, err = m.ports.acquire(); err != nil {
+		c.close()
+		return nil, err
+	}
+	if err := s.launch(); err != nil {
+		m.ports.release(s.port)
+		c.close()
+		return nil, err
+	}
+	go s.end()
+	if err := s.await(ctx); err != nil {
+		s.kill()
+		<-s.done
+		// That it ended by itself says more than that it did not listen.
+		if errors.Is(err, errExited) {
+			return nil, s.err
+		}
+		return nil, err
+	}
+	s.seal()
+	return s, nil
+}
+
+func (s *server) launch() error {
+	p, output, err := newPump(s.machine.Logs.Writer(s.fn.Ref, s.id))
+	if err != nil {
+		return err
+	}
+	defer output.Close()
+	stdin, err := os.Open(os.DevNull)
+	if err != nil {
+		return errors.Join(err, p.abandon())
+	}
+	defer stdin.Close()
+	port := strconv.Itoa(s.port)
+	attr := &syscall.ProcAttr{
+		Dir:   s.dir,
+		Files: []uintptr{stdin.Fd(), output.Fd(), output.Fd()},
+		Env: s.environ(map[string]string{
+			lofn.EnvSocket:   filepath.Join(s.sockets, s.socket()),
+			lofn.EnvPort:     port,
+			lofn.EnvHTTPPort: port,
+		}),
+	}
+	err = s.inside(func(sys *syscall.SysProcAttr) (err error) {
+		attr.Sys = sys
+		s.child, err = launch(s.exec, s.watchdog.Process, attr)
+		return err
+	})
+	if err != nil {
+		return errors.Join(s.explain(err), p.abandon())
+	}
+	s.pump = p
+	go p.run(s.machine.buffers)
+	return nil
+}
+
+// socket is a name that no other replica uses, so that a dialer that is late
+// cannot reach another through a handle that was used again.
+func (s *server) socket() string { return s.id + ".sock" }
+
+var errExited = errors.New("the process ended before it listened")
+
+// await returns when the process listens. It looks ever more rarely, so that
+// it is late by a fiftieth of what the start took.
+func (s *server) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.ready, fmt.Errorf(
+		"did not listen on $%s or port %d within %s", lofn.EnvSocket, s.port, s.ready))
+	defer cancel()
+	timer := time.NewTimer(time.Millisecond)
+	defer timer.Stop()
+	for !s.listens(ctx) {
+		select {
+		case <-s.child.exited:
+			return errExited
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+			timer.Reset(min(max(time.Since(s.child.started)/50, time.Millisecond), 100*time.Millisecond))
+		}
+	}
+	return nil
+}
+
+// listens finds out where the process listens, if it does.
+func (s *server) listens(ctx context.Context) bool {
+	if s.accepts(ctx, "unix", filepath.Join(s.dial, s.socket())) {
+		return true
+	}
+	if s.accepts(ctx, "tcp", loopback(s.port)) {
+		return true
+	}
+	// Templates made for other watchdogs may listen on a port that their image
+	// fixes.
+	if u := s.watchdog.Upstream; u != nil {
+		if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+			port, err := strconv.Atoi(u.Port())
+			return err == nil && s.accepts(ctx, "tcp", loopback(port))
+		}
+	}
+	return false
+}
+
+// accepts tries to connect. On a TCP port anybody may listen, so it must be
+// one of the replica's processes that does.
+func (s *server) accepts(ctx context.Context, network, address string) bool {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok && !listening(family(s.child.pid), tcp.Port) {
+		return false
+	}
+	s.network, s.address = network, address
+	return true
+}
+
+// end waits for the process to end, clears up and says why.
+func (s *server) end() {
+	<-s.child.exited
+	select {
+	case <-s.pump.done:
+	case <-time.After(time.Second):
+		// Somebody else holds the other end of the pipe.
+		s.pump.from.Close()
+		<-s.pump.done
+	}
+	how := s.child.fate()
+	if words := s.pump.lastWords(); words != "" {
+		how += "; last words: " + words
+	}
+	s.err = s.cell.fate(how)
+	s.machine.ports.release(s.port)
+	s.close()
+	close(s.done)
+	s.ended()
+}
+
+func (s *server) Address() (network, address string) { return s.network, s.address }
+func (s *server) Done() <-chan struct{}              { return s.done }
+func (s *server) Err() error                         { return s.err }
+
+// Stop implements fleet.Instance.
+func (s *server) Stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.grace)
+	defer cancel()
+	if ctx.Err() == nil {
+		s.child.terminate()
+	}
+	select {
+	case <-s.child.exited:
+	case <-ctx.Done():
+		s.kill()
+	}
+	<-s.done
+}
+
+func (s *server) kill() {
+	if !s.machine.isolated() {
+		s.child.signal(-s.child.pid, syscall.SIGKILL)
+	}
+	s.child.signal(s.child.pid, syscall.SIGKILL)
+}
+
+func (s *server) consumed() (cpu time.Duration, memory int64) {
+	for _, pid := range family(s.child.pid) {
+		c, m := spent(pid)
+		cpu, memory = cpu+c, memory+m
+	}
+	return cpu, memory
+}
+
+// abandon closes a pump that never ran.
+func (p *pump) abandon() error { return errors.Join(p.from.Close(), io.Closer(p.to).Close()) }
