@@ -1,0 +1,133 @@
+// Package registry is the built-in OCI registry, and the cache of images that
+// are unpacked on this machine.
+//
+// A Registry is an http.Handler for the paths under /v2/; who may call it is
+// decided in front of it. Images finds an image by the name that a deployer
+// wrote, there or in another registry, and unpacks it once for all replicas.
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	"github.com/distribution/distribution/v3/registry/storage"
+	"github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+
+	"lofn"
+)
+
+const (
+	// purgeInterval is how often abandoned uploads are looked for.
+	purgeInterval = time.Hour
+	// uploadAge is how old an upload must be to count as abandoned.
+	uploadAge = 24 * time.Hour
+)
+
+// Config is what a Registry needs.
+type Config struct {
+	// Dir is the folder that the registry keeps everything in. It is created
+	// if missing. No two registries may share one.
+	Dir string
+	// Log receives faults of the registry; requests are not logged.
+	Log *slog.Logger
+}
+
+// Registry stores images and serves them by the OCI distribution protocol. A
+// push whose content does not have the digest that it claims is refused, and
+// so is a manifest whose blobs are not there.
+type Registry struct {
+	app   *handlers.App
+	log   *slog.Logger
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+}
+
+// New opens the registry over cfg.Dir.
+func New(cfg Config) (*Registry, error) {
+	if err := writable(cfg.Dir); err != nil {
+		return nil, lofn.Errorf(lofn.Unavailable, "the registry's folder %s cannot be used: %w", cfg.Dir, err)
+	}
+	bridgeLog(cfg.Log)
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &Registry{app: handlers.NewApp(ctx, appConfig(cfg.Dir)), log: cfg.Log, stop: cancel}
+	r.tasks.Go(func() { r.purgeUploads(ctx, cfg.Dir) })
+	return r, nil
+}
+
+// ServeHTTP serves the paths under /v2/.
+func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.app.ServeHTTP(w, req) }
+
+// Close ends the registry's own work, but for one idle goroutine of the library
+// that has no end. Requests under way are not its concern: whoever serves them
+// drains them.
+func (r *Registry) Close() error {
+	r.stop()
+	r.tasks.Wait()
+	return r.app.Shutdown()
+}
+
+func appConfig(dir string) *configuration.Configuration {
+	return &configuration.Configuration{
+		Storage: configuration.Storage{
+			"filesystem": {"rootdirectory": dir},
+			"delete":     {"enabled": true},
+			"redirect":   {"disable": true},
+			// purgeUploads does it, and can be waited for.
+			"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
+		},
+		HTTP: configuration.HTTP{
+			// It signs the state of uploads, which do not outlive the process.
+			Secret: rand.Text(),
+			// The registry does not know under which host it is reached.
+			RelativeURLs: true,
+		},
+		Catalog: configuration.Catalog{MaxEntries: 1000},
+		Tags:    configuration.Tags{MaxTags: 1000},
+	}
+}
+
+// writable makes dir if it is missing, and reports whether files can be
+// written there: the library would find out at the first push.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// purgeUploads removes uploads that nobody will finish: those of an earlier
+// process at once, as their clients hold a state that it signed, and later
+// those that are old.
+func (r *Registry) purgeUploads(ctx context.Context, dir string) {
+	driver := filesystem.New(filesystem.DriverParameters{RootDirectory: dir, MaxThreads: 25})
+	// Upload times are kept in whole seconds: one of this second is spared.
+	olderThan := time.Now().Add(-time.Second)
+	ticker := time.NewTicker(purgeInterval)
+	defer ticker.Stop()
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "docker")); err == nil {
+			if _, errs := storage.PurgeUploads(ctx, driver, olderThan, true); len(errs) > 0 {
+				r.log.Warn("registry: abandoned uploads were not removed", "error", errors.Join(errs...))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			olderThan = now.Add(-uploadAge)
+		}
+	}
+}
