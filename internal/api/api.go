@@ -20,6 +20,9 @@ import (
 
 // replicas tells what runs.
 type replicas interface {
+	// Await waits until a change of a function's record has taken effect for
+	// calls, or ctx ends.
+	Await(ctx context.Context, ref lofn.Ref, revision lofn.Revision, deleted bool)
 	// Wanted is how many replicas a function should have now.
 	Wanted(lofn.Ref) int
 	Replicas(lofn.Ref) []lofn.Replica
@@ -181,34 +184,46 @@ func inNamespace(r *http.Request, body string) string {
 }
 
 // modify reads the record, lets change make a new value of it, and writes that
-// back, over again if somebody else wrote in between.
-func modify[T any](ctx context.Context, s lofn.Store[T], ref lofn.Ref, change func(T) (T, error)) error {
+// back, over again if somebody else wrote in between. It returns the revision
+// that it wrote.
+func modify[T any](ctx context.Context, s lofn.Store[T], ref lofn.Ref, change func(T) (T, error)) (lofn.Revision, error) {
 	for {
 		record, err := s.Get(ctx, ref)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		value, err := change(record.Value)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		_, err = s.Put(ctx, ref, value, record.Revision)
+		revision, err := s.Put(ctx, ref, value, record.Revision)
 		if lofn.CodeOf(err) != lofn.Conflict {
-			return err
+			return revision, err
 		}
 	}
 }
 
-// remove deletes the record, whatever its revision.
-func remove[T any](ctx context.Context, s lofn.Store[T], ref lofn.Ref) error {
+// remove deletes the record, whatever its revision, which it returns.
+func remove[T any](ctx context.Context, s lofn.Store[T], ref lofn.Ref) (lofn.Revision, error) {
 	for {
 		record, err := s.Get(ctx, ref)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		err = s.Delete(ctx, ref, record.Revision)
 		if lofn.CodeOf(err) != lofn.Conflict {
-			return err
+			return record.Revision, err
 		}
 	}
+}
+
+// maxAwait bounds how long an answer waits for its change to take effect. The
+// change is safe in the store by then, so the answer is right without it too.
+const maxAwait = 2 * time.Second
+
+// await waits until the next call will meet the change.
+func (a *API) await(ctx context.Context, ref lofn.Ref, revision lofn.Revision, deleted bool) {
+	ctx, cancel := context.WithTimeout(ctx, maxAwait)
+	defer cancel()
+	a.Replicas.Await(ctx, ref, revision, deleted)
 }

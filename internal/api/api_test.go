@@ -29,8 +29,9 @@ func (n nothingRuns) Wanted(ref lofn.Ref) int {
 	}
 	return record.Value.Replicas
 }
-func (nothingRuns) Replicas(lofn.Ref) []lofn.Replica { return nil }
-func (nothingRuns) Invocations(lofn.Ref) float64     { return 3 }
+func (nothingRuns) Await(context.Context, lofn.Ref, lofn.Revision, bool) {}
+func (nothingRuns) Replicas(lofn.Ref) []lofn.Replica                     { return nil }
+func (nothingRuns) Invocations(lofn.Ref) float64                         { return 3 }
 
 // images resolves every name but missing:latest.
 type images struct{}

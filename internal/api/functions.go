@@ -85,12 +85,14 @@ func (a *API) createFunction(w http.ResponseWriter, r *http.Request) error {
 	fn.Replicas, fn.Generation = scaling.Min, 1
 	fn.CreatedAt = a.Now().UTC()
 	fn.UpdatedAt = fn.CreatedAt
-	if _, err = a.Functions.Put(r.Context(), fn.Ref, fn, 0); lofn.CodeOf(err) == lofn.Exists {
+	revision, err := a.Functions.Put(r.Context(), fn.Ref, fn, 0)
+	if lofn.CodeOf(err) == lofn.Exists {
 		return lofn.Errorf(lofn.Exists, "function %q exists in namespace %q: update it with PUT", fn.Name, fn.Namespace)
 	}
 	if err != nil {
 		return err
 	}
+	a.await(r.Context(), fn.Ref, revision, false)
 	a.Log.Info("function deployed", "function", fn.Ref, "image", fn.Spec.Image)
 	return accepted(w)
 }
@@ -113,7 +115,7 @@ func (a *API) updateFunction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = modify(r.Context(), a.Functions, fn.Ref, func(old lofn.Function) (lofn.Function, error) {
+	revision, err := modify(r.Context(), a.Functions, fn.Ref, func(old lofn.Function) (lofn.Function, error) {
 		fn.CreatedAt, fn.UpdatedAt = old.CreatedAt, a.Now().UTC()
 		fn.Generation = old.Generation + 1
 		fn.Replicas = max(old.Replicas, scaling.Min)
@@ -125,6 +127,7 @@ func (a *API) updateFunction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return unknownFunction(fn.Ref, err)
 	}
+	a.await(r.Context(), fn.Ref, revision, false)
 	a.Log.Info("function updated", "function", fn.Ref, "image", fn.Spec.Image, "generation", fn.Generation)
 	return accepted(w)
 }
@@ -190,9 +193,11 @@ func (a *API) deleteFunction(w http.ResponseWriter, r *http.Request) error {
 		return lofn.Errorf(lofn.Invalid, "functionName: is required")
 	}
 	ref := lofn.Ref{Namespace: inNamespace(r, d.Namespace), Name: d.FunctionName}
-	if err := remove(r.Context(), a.Functions, ref); err != nil {
+	revision, err := remove(r.Context(), a.Functions, ref)
+	if err != nil {
 		return unknownFunction(ref, err)
 	}
+	a.await(r.Context(), ref, revision, true)
 	a.Log.Info("function removed", "function", ref)
 	return accepted(w)
 }
@@ -214,13 +219,14 @@ func (a *API) scaleFunction(w http.ResponseWriter, r *http.Request) error {
 	}
 	// What overflows an int is beyond every bound.
 	count := int(min(*s.Replicas, 1<<31-1))
-	err := modify(r.Context(), a.Functions, ref, func(fn lofn.Function) (lofn.Function, error) {
+	revision, err := modify(r.Context(), a.Functions, ref, func(fn lofn.Function) (lofn.Function, error) {
 		fn.Replicas, fn.UpdatedAt = count, a.Now().UTC()
 		return fn, fn.Spec.ValidateReplicas(count)
 	})
 	if err != nil {
 		return unknownFunction(ref, err)
 	}
+	a.await(r.Context(), ref, revision, false)
 	a.Log.Info("function scaled", "function", ref, "replicas", count)
 	return accepted(w)
 }

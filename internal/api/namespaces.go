@@ -52,7 +52,7 @@ func (a *API) updateNamespace(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = modify(r.Context(), a.Namespaces, namespaceRef(ns.Name), func(lofn.Namespace) (lofn.Namespace, error) { return ns, nil })
+	_, err = modify(r.Context(), a.Namespaces, namespaceRef(ns.Name), func(lofn.Namespace) (lofn.Namespace, error) { return ns, nil })
 	if err != nil {
 		return unknownNamespace(ns.Name, err)
 	}
@@ -80,7 +80,7 @@ func (a *API) deleteNamespace(w http.ResponseWriter, r *http.Request) error {
 	if len(functions)+len(secrets) > 0 {
 		return lofn.Errorf(lofn.Conflict, "namespace %q is not empty: remove its %d functions and %d secrets first", name, len(functions), len(secrets))
 	}
-	if err := remove(r.Context(), a.Namespaces, namespaceRef(name)); err != nil {
+	if _, err := remove(r.Context(), a.Namespaces, namespaceRef(name)); err != nil {
 		return unknownNamespace(name, err)
 	}
 	a.Log.Info("namespace removed", "namespace", name)

@@ -53,7 +53,7 @@ func (a *API) updateSecret(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = modify(r.Context(), a.Secrets, ref, func(lofn.Secret) (lofn.Secret, error) { return secret, nil })
+	_, err = modify(r.Context(), a.Secrets, ref, func(lofn.Secret) (lofn.Secret, error) { return secret, nil })
 	if err != nil {
 		return unknownSecret(ref, err)
 	}
@@ -67,7 +67,7 @@ func (a *API) deleteSecret(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ref := lofn.Ref{Namespace: inNamespace(r, s.Namespace), Name: s.Name}
-	if err := remove(r.Context(), a.Secrets, ref); err != nil {
+	if _, err := remove(r.Context(), a.Secrets, ref); err != nil {
 		return unknownSecret(ref, err)
 	}
 	a.Log.Info("secret removed", "secret", ref.Name, "namespace", ref.Namespace)

@@ -204,7 +204,7 @@ func openData(path string) (*dataDir, error) {
 			return nil, fmt.Errorf("data folder: %w: choose one that can be written to with --data", err)
 		}
 	}
-	d.lock, err = os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE|os.O_CLOEXEC, 0o600)
+	d.lock, err = os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w: choose one that can be written to with --data", err)
 	}

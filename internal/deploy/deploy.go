@@ -47,6 +47,10 @@ type Reconciler struct {
 	// that.
 	wanted map[lofn.Ref]lofn.Function
 	woken  map[lofn.Ref]int
+	// revisions are those at which the functions in wanted were read; seen is
+	// closed and replaced when they change.
+	revisions map[lofn.Ref]lofn.Revision
+	seen      chan struct{}
 	// tasks holds what is still to be told to the provider.
 	tasks    map[lofn.Ref]*task
 	replicas map[lofn.Ref]map[string]lofn.Replica
@@ -58,12 +62,14 @@ func New(c Config) *Reconciler {
 	life, end := context.WithCancel(context.Background())
 	return &Reconciler{
 		life: life, end: end,
-		Config:   c,
-		synced:   make(chan struct{}),
-		wanted:   make(map[lofn.Ref]lofn.Function),
-		woken:    make(map[lofn.Ref]int),
-		tasks:    make(map[lofn.Ref]*task),
-		replicas: make(map[lofn.Ref]map[string]lofn.Replica),
+		Config:    c,
+		synced:    make(chan struct{}),
+		wanted:    make(map[lofn.Ref]lofn.Function),
+		woken:     make(map[lofn.Ref]int),
+		revisions: make(map[lofn.Ref]lofn.Revision),
+		seen:      make(chan struct{}),
+		tasks:     make(map[lofn.Ref]*task),
+		replicas:  make(map[lofn.Ref]map[string]lofn.Replica),
 	}
 }
 
@@ -210,16 +216,17 @@ func (r *Reconciler) followStore(ctx context.Context) {
 				if seen != nil {
 					seen[change.Ref] = true
 				}
-				r.want(change.Value)
+				r.want(change.Value, change.Revision)
 			}
 		}
 		wait(ctx, pause)
 	}
 }
 
-func (r *Reconciler) want(fn lofn.Function) {
+func (r *Reconciler) want(fn lofn.Function, revision lofn.Revision) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.saw(fn.Ref, revision)
 	delete(r.woken, fn.Ref)
 	old, known := r.wanted[fn.Ref]
 	r.wanted[fn.Ref] = fn
@@ -230,9 +237,42 @@ func (r *Reconciler) want(fn lofn.Function) {
 func (r *Reconciler) forget(ref lofn.Ref) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.saw(ref, 0)
 	delete(r.woken, ref)
 	delete(r.wanted, ref)
 	r.schedule(ref, true)
+}
+
+// saw notes which revision of a function is known now, 0 for none, and wakes
+// those who wait for it. Called with the lock held.
+func (r *Reconciler) saw(ref lofn.Ref, revision lofn.Revision) {
+	if revision == 0 {
+		delete(r.revisions, ref)
+	} else {
+		r.revisions[ref] = revision
+	}
+	close(r.seen)
+	r.seen = make(chan struct{})
+}
+
+// Await waits until a change of the store has reached the pool, so that the
+// next call meets it: a record of the function at the revision or a later one,
+// or with deleted set no record of that revision. It gives up with ctx.
+func (r *Reconciler) Await(ctx context.Context, ref lofn.Ref, revision lofn.Revision, deleted bool) {
+	for {
+		r.mu.Lock()
+		known, exists := r.revisions[ref]
+		seen := r.seen
+		r.mu.Unlock()
+		if known > revision || known == revision && !deleted || deleted && !exists {
+			return
+		}
+		select {
+		case <-seen:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // forgetAllBut removes functions that were deleted while nobody watched.
