@@ -145,7 +145,7 @@ func (c *Client) send(req *http.Request) (*http.Response, error) {
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return nil, newUnreachable(req.Context(), c.URL(), err)
+		return nil, newUnreachable(req.Context(), c.URL(), false, err)
 	}
 	return res, nil
 }
@@ -157,7 +157,7 @@ func (c *Client) badAnswer(ctx context.Context, r request, err error) error {
 	if errors.As(err, &syntax) {
 		return lofn.Errorf(lofn.Internal, "%s%s: the answer is not JSON; is this the address of a gateway?", c.URL(), r.path)
 	}
-	return newUnreachable(ctx, c.URL(), err)
+	return newUnreachable(ctx, c.URL(), true, err)
 }
 
 // drain lets the connection be used again. What is left of a refused answer is

@@ -33,6 +33,8 @@ type UnreachableError struct {
 	URL string
 	// Err is what went wrong, without the request's method and address.
 	Err error
+	// Midway is set if the gateway had begun to answer.
+	Midway bool
 }
 
 func (e *UnreachableError) Error() string { return fmt.Sprintf("cannot reach %s: %v", e.URL, e.Err) }
@@ -60,7 +62,7 @@ func newStatusError(gateway string, res *http.Response) error {
 
 // newUnreachable strips the request line from err: the method and path mean
 // nothing to a person. Where the caller gave up, that is the error.
-func newUnreachable(ctx context.Context, gateway string, err error) error {
+func newUnreachable(ctx context.Context, gateway string, midway bool, err error) error {
 	if urlError, ok := errors.AsType[*url.Error](err); ok {
 		err = urlError.Err
 	}
@@ -74,7 +76,7 @@ func newUnreachable(ctx context.Context, gateway string, err error) error {
 	default:
 		err = plainNetError(err)
 	}
-	return lofn.Errorf(code, "%w", &UnreachableError{URL: gateway, Err: err})
+	return lofn.Errorf(code, "%w", &UnreachableError{URL: gateway, Err: err, Midway: midway})
 }
 
 // plainNetError leaves out the addresses and system calls that net.OpError adds.

@@ -1,0 +1,56 @@
+// Command lofn is functions as a service in one binary: `lofn serve` is the
+// platform, every other command talks to it.
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"lofn/internal/app"
+	"lofn/internal/cli"
+)
+
+// Set by -ldflags "-X main.release=… -X main.commit=…".
+var release, commit string
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// From the first signal on the next one has its usual effect: it ends the
+	// process at once.
+	context.AfterFunc(ctx, stop)
+	version := cli.BuildVersion(release, commit)
+	return cli.Main(ctx, cli.Env{
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Version: version, Serve: serve(version, os.Stderr),
+	})
+}
+
+// serve runs the platform as the command line wants it.
+func serve(version cli.Version, log io.Writer) func(context.Context, cli.ServeOptions) error {
+	return func(ctx context.Context, o cli.ServeOptions) error {
+		level := slog.LevelInfo
+		if o.Quiet {
+			level = slog.LevelWarn
+		}
+		return app.Run(ctx, app.Options{
+			Listen: o.Listen, MetricsListen: o.MetricsListen, Data: o.Data, Provider: o.Provider, NoAuth: o.NoAuth,
+			Release: version.Release, Commit: version.SHA,
+			Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
+			Ready: func(info app.Info) {
+				if o.Ready != nil {
+					o.Ready(cli.ServeInfo{
+						URL: info.URL, MetricsURL: info.MetricsURL, User: info.User, Password: info.Password,
+						FirstStart: info.FirstStart, DataDir: info.Data,
+					})
+				}
+			},
+		})
+	}
+}

@@ -1,0 +1,236 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"lofn"
+	"lofn/client"
+)
+
+// description is what `describe --json` prints: faas-cli's fields, and lofn's
+// own in the status.
+type description struct {
+	lofn.FunctionStatus
+	Status          string
+	InvocationCount int
+	URL             string
+	AsyncURL        string
+}
+
+func (p *program) describeCommand() *cobra.Command {
+	t, out, verbose := target{p: p}, output{}, false
+	cmd := &cobra.Command{
+		Use:               "describe NAME",
+		Short:             "Show one function and each of its instances",
+		Example:           "  lofn describe hello\n  lofn describe hello --namespace dev --json",
+		Args:              oneFunction,
+		ValidArgsFunction: t.completeFunctions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			asJSON, err := out.wantsJSON()
+			if err != nil {
+				return err
+			}
+			d, err := t.describe(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return p.outJSON(d)
+			}
+			return p.printDescription(d, verbose)
+		},
+	}
+	t.add(cmd)
+	out.add(cmd)
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print empty fields too")
+	return cmd
+}
+
+// oneFunction is the argument check of commands about one function.
+func oneFunction(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("give the name of one function, not %d", len(args))
+	}
+	return nil
+}
+
+func (t *target) describe(cmd *cobra.Command, name string) (description, error) {
+	ref, err := t.ref(cmd, name)
+	if err != nil {
+		return description{}, err
+	}
+	c, err := t.connect(cmd)
+	if err != nil {
+		return description{}, err
+	}
+	ctx, cancel := apiContext(cmd)
+	defer cancel()
+	status, err := c.Function(ctx, ref)
+	if err != nil {
+		return description{}, noSuchFunction(err, ref)
+	}
+	// Only the list has the number of calls.
+	functions, err := c.Functions(ctx, ref.Namespace)
+	if err != nil {
+		return description{}, err
+	}
+	for _, f := range functions {
+		if f.Name == status.Name {
+			status.InvocationCount = f.InvocationCount
+		}
+	}
+	return describe(c, status), nil
+}
+
+func describe(c *client.Client, status lofn.FunctionStatus) description {
+	ref := lofn.Ref{Namespace: status.Namespace, Name: status.Name}
+	d := description{
+		FunctionStatus: status, Status: "Not Ready", InvocationCount: int(status.InvocationCount),
+		URL: functionURL(c, ref, "function"), AsyncURL: functionURL(c, ref, "async-function"),
+	}
+	switch {
+	case status.AvailableReplicas > 0:
+		d.Status = "Ready"
+	case status.Replicas == 0:
+		d.Status = "Idle"
+	}
+	return d
+}
+
+func functionURL(c *client.Client, ref lofn.Ref, road string) string {
+	return c.URL() + "/" + road + "/" + display(ref)
+}
+
+// noSuchFunction names what was not found; other errors stay as they are.
+func noSuchFunction(err error, ref lofn.Ref) error {
+	if lofn.CodeOf(err) != lofn.NotFound {
+		return err
+	}
+	where := "run \"lofn list\" to see what there is"
+	if ref.Namespace != "" {
+		where = fmt.Sprintf("run \"lofn list --namespace %s\" to see what there is", ref.Namespace)
+	}
+	return lofn.Errorf(lofn.NotFound, "no such function: %s; %s", display(ref), where)
+}
+
+// sheet prints fields under each other, and empty ones only if all is set.
+type sheet struct {
+	w   *tabwriter.Writer
+	all bool
+}
+
+func newSheet(w io.Writer, all bool) sheet {
+	return sheet{tabwriter.NewWriter(w, 0, 0, 1, ' ', 0), all}
+}
+
+func (s sheet) line(name, value string) {
+	if value == "" {
+		if !s.all {
+			return
+		}
+		value = "<none>"
+	}
+	_, _ = fmt.Fprintf(s.w, "%s:\t%s\n", name, value)
+}
+
+func (s sheet) list(name string, values []string) {
+	if len(values) == 0 {
+		s.line(name, "")
+		return
+	}
+	_, _ = fmt.Fprintf(s.w, "%s:\t\n", name)
+	for _, value := range values {
+		_, _ = fmt.Fprintf(s.w, "\t%s\n", value)
+	}
+}
+
+func (s sheet) pairs(name string, values map[string]string) {
+	lines := make([]string, 0, len(values))
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		lines = append(lines, key+": "+values[key])
+	}
+	s.list(name, lines)
+}
+
+func (p *program) printDescription(d description, verbose bool) error {
+	s := newSheet(p.Stdout, verbose)
+	s.line("Name", d.Name)
+	s.line("Namespace", d.Namespace)
+	s.line("Status", d.Status)
+	s.line("Replicas", count(d.Replicas))
+	s.line("Available Replicas", count(d.AvailableReplicas))
+	s.line("Invocations", strconv.Itoa(d.InvocationCount))
+	s.line("Image", d.Image)
+	s.line("Digest", d.Digest)
+	s.line("Function Process", orDefault(d.EnvProcess))
+	s.line("URL", d.URL)
+	s.line("Async URL", d.AsyncURL)
+	if !d.CreatedAt.IsZero() {
+		s.line("Created", d.CreatedAt.Format(time.RFC3339))
+	}
+	s.pairs("Labels", d.Labels)
+	s.pairs("Annotations", d.Annotations)
+	s.list("Constraints", d.Constraints)
+	s.pairs("Environment", d.EnvVars)
+	s.list("Secrets", d.Secrets)
+	s.list("Requests", resources(d.Requests))
+	s.list("Limits", resources(d.Limits))
+	s.list("Usage", usage(d.Usage))
+	if err := s.w.Flush(); err != nil {
+		return err
+	}
+	return p.printInstances(d.Instances)
+}
+
+func orDefault(process string) string {
+	if process == "" {
+		return "<default>"
+	}
+	return process
+}
+
+func resources(r *lofn.Resources) []string {
+	var lines []string
+	if r != nil && r.CPU != "" {
+		lines = append(lines, "CPU: "+r.CPU)
+	}
+	if r != nil && r.Memory != "" {
+		lines = append(lines, "Memory: "+r.Memory)
+	}
+	return lines
+}
+
+func usage(u *lofn.FunctionUsage) []string {
+	if u == nil {
+		return nil
+	}
+	return []string{
+		fmt.Sprintf("RAM: %.2f MB", u.TotalMemoryBytes/(1<<20)),
+		fmt.Sprintf("CPU: %.0f Mi", u.CPU),
+	}
+}
+
+// printInstances tells of each replica what state it is in, and why.
+func (p *program) printInstances(instances []lofn.Replica) error {
+	if len(instances) == 0 {
+		return nil
+	}
+	p.outf("Instances:\n")
+	t := newTable(p.Stdout, "  Instance", "State", "Restarts", "Since", "Reason")
+	for _, i := range instances {
+		since := ""
+		if !i.Since.IsZero() {
+			since = i.Since.Format(time.RFC3339)
+		}
+		t.row("  "+i.ID, string(i.State), strconv.Itoa(i.Restarts), since, i.Reason)
+	}
+	return t.flush()
+}

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// board shows work on several functions at once: on a terminal one line for
+// each, redrawn in place; elsewhere every line as it comes, with the name of
+// its function. Its methods are safe for concurrent use.
+type board struct {
+	p     *program
+	quiet bool
+	// live says that there is a terminal to redraw.
+	live bool
+	stop chan struct{}
+	done chan struct{}
+
+	mu    sync.Mutex
+	tasks []*task
+	// drawn is how many lines of the terminal are the board's.
+	drawn int
+}
+
+// task is the work on one function. As a writer it takes what the tools print.
+type task struct {
+	board *board
+	name  string
+	start time.Time
+	// last are the lines to show if the work fails, partial what has no end
+	// of line yet.
+	last    []string
+	partial []byte
+}
+
+// redraw is how often a live board is drawn.
+const redraw = 100 * time.Millisecond
+
+// newBoard returns a board; the caller closes it.
+func (p *program) newBoard(quiet bool) *board {
+	b := &board{p: p, quiet: quiet, live: !quiet && isTerminal(p.Stderr) && p.Getenv("TERM") != "dumb"}
+	if b.live {
+		b.stop, b.done = make(chan struct{}), make(chan struct{})
+		go b.animate()
+	}
+	return b
+}
+
+func (b *board) animate() {
+	defer close(b.done)
+	ticker := time.NewTicker(redraw)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-b.stop:
+			return
+		case <-ticker.C:
+			b.mu.Lock()
+			b.erase()
+			b.draw()
+			b.mu.Unlock()
+		}
+	}
+}
+
+// close ends the drawing.
+func (b *board) close() {
+	if !b.live {
+		return
+	}
+	close(b.stop)
+	<-b.done
+	b.mu.Lock()
+	b.erase()
+	b.mu.Unlock()
+}
+
+// erase takes the board's lines off the terminal.
+func (b *board) erase() {
+	if b.drawn > 0 {
+		b.p.notef("\x1b[%dA\r\x1b[J", b.drawn)
+		b.drawn = 0
+	}
+}
+
+func (b *board) draw() {
+	if !b.live {
+		return
+	}
+	width := terminalWidth(b.p.Stderr)
+	for _, t := range b.tasks {
+		doing := ""
+		if len(t.last) > 0 {
+			doing = t.last[len(t.last)-1]
+		}
+		line := fmt.Sprintf("%6.1fs %s  %s", time.Since(t.start).Seconds(), t.name, doing)
+		b.p.notef("%s\n", clip(line, width-1))
+	}
+	b.drawn = len(b.tasks)
+}
+
+func terminalWidth(w io.Writer) int {
+	if file, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 10 {
+			return width
+		}
+	}
+	return 80
+}
+
+// clip shortens a line to what fits, and takes out what would move the cursor.
+func clip(line string, width int) string {
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, line)
+	if runes := []rune(line); len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+	return line
+}
+
+// begin adds a task.
+func (b *board) begin(name string) *task {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := &task{board: b, name: name, start: time.Now()}
+	b.tasks = append(b.tasks, t)
+	return t
+}
+
+// keptLines is how much of a failed task's output is shown.
+const keptLines = 40
+
+// Write takes lines that a tool prints, in whatever pieces.
+func (t *task) Write(data []byte) (int, error) {
+	b := t.board
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.partial = append(t.partial, data...)
+	for {
+		i := bytes.IndexByte(t.partial, '\n')
+		if i < 0 {
+			return len(data), nil
+		}
+		t.line(strings.TrimRight(string(t.partial[:i]), "\r"))
+		t.partial = t.partial[i+1:]
+	}
+}
+
+// line shows or keeps one line. The caller holds the board's lock.
+func (t *task) line(text string) {
+	t.last = append(t.last, text)
+	if len(t.last) > keptLines {
+		t.last = t.last[1:]
+	}
+	if !t.board.live && !t.board.quiet {
+		t.board.p.notef("%s | %s\n", t.name, text)
+	}
+}
+
+// end takes the task off the board and prints its result.
+func (t *task) end(format string, args ...any) {
+	t.leave(func(p *program) { p.outf(format+"\n", args...) })
+}
+
+// fail takes the task off the board and prints what was not shown so far, and
+// the error.
+func (t *task) fail(what string, err error) {
+	t.leave(func(p *program) {
+		if t.board.live || t.board.quiet {
+			for _, line := range t.last {
+				p.notef("%s | %s\n", t.name, line)
+			}
+			if len(t.partial) > 0 {
+				p.notef("%s | %s\n", t.name, t.partial)
+			}
+		}
+		p.notef("%s: %s: %v\n", t.name, what, err)
+	})
+}
+
+func (t *task) leave(print func(*program)) {
+	b := t.board
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.tasks {
+		if b.tasks[i] == t {
+			b.tasks = append(b.tasks[:i], b.tasks[i+1:]...)
+			break
+		}
+	}
+	b.erase()
+	print(b.p)
+	b.draw()
+}
+
+func (t *task) elapsed() string { return fmt.Sprintf("%.2fs", time.Since(t.start).Seconds()) }

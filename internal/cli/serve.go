@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+)
+
+// ServeOptions are what the flags of `serve` say about the platform.
+type ServeOptions struct {
+	// Listen and MetricsListen are addresses as net.Listen takes them.
+	Listen, MetricsListen string
+	// Data is the folder that keeps everything.
+	Data string
+	// Provider names what runs functions.
+	Provider string
+	// NoAuth turns authentication of the control API off.
+	NoAuth bool
+	// Quiet asks for warnings and worse only in the platform's own log.
+	Quiet bool
+	// Ready, if not nil, is to be called once, when the platform serves.
+	Ready func(ServeInfo)
+}
+
+// ServeInfo tells how to reach a platform that serves.
+type ServeInfo struct {
+	URL, MetricsURL string
+	// User and Password are empty with NoAuth.
+	User, Password string
+	// FirstStart is set if the password was generated just now.
+	FirstStart bool
+	DataDir    string
+}
+
+// Defaults of `serve`.
+const (
+	defaultListen        = "127.0.0.1:8080"
+	defaultMetricsListen = "127.0.0.1:8082"
+	defaultProvider      = "process"
+)
+
+// errCannotServe is for programs that are only a client.
+var errCannotServe = errors.New("this program cannot serve: it was built without the platform")
+
+func (p *program) serveCommand() *cobra.Command {
+	var (
+		o      ServeOptions
+		noAuth = p.Getenv("LOFN_NO_AUTH")
+	)
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the platform on this machine",
+		Long: `Runs the platform on this machine until SIGTERM or Ctrl-C, upon which calls in
+flight finish; a second one ends it at once.
+
+Each flag can be given in the environment too, under the name in its description;
+the flag wins.`,
+		Example: "  lofn serve\n  lofn serve --listen 0.0.0.0:8080 --data /srv/lofn\n  LOFN_DATA=/srv/lofn lofn serve",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if p.Serve == nil {
+				return errCannotServe
+			}
+			var err error
+			if o.Data, err = p.dataFolder(o.Data); err != nil {
+				return err
+			}
+			if o.NoAuth, err = strconv.ParseBool(cmp.Or(noAuth, "false")); err != nil {
+				return fmt.Errorf("LOFN_NO_AUTH or --no-auth: %q is neither true nor false", noAuth)
+			}
+			o.Ready = p.announce
+			return p.Serve(cmd.Context(), o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Listen, "listen", cmp.Or(p.Getenv("LOFN_LISTEN"), defaultListen), "address to serve at (LOFN_LISTEN)")
+	flags.StringVar(&o.Data, "data", p.Getenv("LOFN_DATA"), "folder that keeps everything (LOFN_DATA); default /var/lib/lofn for root, else the user's state folder")
+	flags.StringVar(&o.MetricsListen, "metrics-listen", cmp.Or(p.Getenv("LOFN_METRICS_LISTEN"), defaultMetricsListen), "address to serve metrics at (LOFN_METRICS_LISTEN)")
+	flags.StringVar(&o.Provider, "provider", cmp.Or(p.Getenv("LOFN_PROVIDER"), defaultProvider), "what runs functions (LOFN_PROVIDER)")
+	flags.StringVar(&noAuth, "no-auth", noAuth, "let anybody control the platform (LOFN_NO_AUTH)")
+	flags.Lookup("no-auth").NoOptDefVal = "true"
+	_ = cmd.MarkFlagDirname("data")
+	return cmd
+}
+
+// dataFolder is the folder given, or else where the platform's state belongs.
+func (p *program) dataFolder(given string) (string, error) {
+	if given != "" {
+		return filepath.Abs(given)
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/lofn", nil
+	}
+	if state := p.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "lofn"), nil
+	}
+	home := p.Getenv("HOME")
+	if home == "" {
+		return "", errors.New("--data: give a folder, for HOME is not set")
+	}
+	return filepath.Join(home, ".local", "state", "lofn"), nil
+}
+
+// announce prints where the platform is, and how to log in the first time. The
+// password itself is not printed: terminals and journals keep what they show.
+func (p *program) announce(info ServeInfo) {
+	p.outf("lofn serves at %s (data in %s, metrics at %s/metrics)\n", info.URL, info.DataDir, info.MetricsURL)
+	if info.FirstStart {
+		p.outf("To log in: lofn login --gateway %s --username %s --password-stdin < %s\n",
+			info.URL, info.User, filepath.Join(info.DataDir, "secrets", "basic-auth-password"))
+	}
+}

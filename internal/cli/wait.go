@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"lofn"
+	"lofn/client"
+)
+
+const (
+	// A function is looked at after the shortest of these, then less and less
+	// often up to the longest.
+	shortestLook, longestLook = 20 * time.Millisecond, 500 * time.Millisecond
+	// hopeless is the number of restarts after which a function that has no
+	// ready instance is given up.
+	hopeless = 2
+	// lastLines is how much of its log is shown then.
+	lastLines = 10
+)
+
+// awaitAll waits until the functions are ready, prints for each that it is or
+// why it is not, and fails if one is not.
+func (d *deployFlags) awaitAll(ctx context.Context, c *client.Client, refs []lofn.Ref) error {
+	start := time.Now()
+	limited, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	var failed error
+	for _, ref := range refs {
+		err := awaitFunction(limited, c, ref)
+		switch {
+		case err == nil:
+			d.p.outf("Ready: %s (%.2fs)\n", display(ref), time.Since(start).Seconds())
+		case ctx.Err() != nil:
+			return ctx.Err()
+		default:
+			failed = errReported
+			d.p.notef("%s: not ready after %.1fs: %v\n", display(ref), time.Since(start).Seconds(), err)
+			d.p.showLastLines(ctx, c, ref)
+		}
+	}
+	return failed
+}
+
+// awaitFunction returns when what was deployed last is ready, or an error that
+// says why it does not get there.
+func awaitFunction(ctx context.Context, c *client.Client, ref lofn.Ref) error {
+	reason := "the gateway did not say how it is"
+	for look := shortestLook; ; look = min(2*look, longestLook) {
+		status, err := c.Function(ctx, ref)
+		switch {
+		case ctx.Err() != nil:
+			return errors.New(reason)
+		case err != nil:
+			return err
+		}
+		progress := progressOf(status)
+		if progress.ready {
+			return nil
+		}
+		reason = progress.reason
+		if progress.hopeless {
+			return errors.New(reason)
+		}
+		if !pause(ctx, look) {
+			return errors.New(reason)
+		}
+	}
+}
+
+// readiness is how far a deployment got.
+type readiness struct {
+	ready, hopeless bool
+	// reason says why it is not ready.
+	reason string
+}
+
+// progressOf looks at the instances of the newest generation: those of older
+// ones serve on until it is ready.
+func progressOf(status lofn.FunctionStatus) readiness {
+	if status.Replicas == 0 {
+		return readiness{ready: true}
+	}
+	if status.Generation == 0 && len(status.Instances) == 0 {
+		// A gateway that knows no generations.
+		return readiness{ready: status.AvailableReplicas > 0, reason: notReady(status)}
+	}
+	var r readiness
+	ready := uint64(0)
+	for _, instance := range newest(status) {
+		if instance.State == lofn.Ready {
+			ready++
+			continue
+		}
+		if instance.Reason != "" {
+			r.reason = fmt.Sprintf("%s: %s", instance.State, instance.Reason)
+		}
+		if instance.State == lofn.Failed && instance.Restarts >= hopeless {
+			r.hopeless = true
+			r.reason += fmt.Sprintf(" (restarted %d times)", instance.Restarts)
+		}
+	}
+	r.ready = ready >= status.Replicas
+	r.hopeless = r.hopeless && ready == 0
+	if r.reason == "" {
+		r.reason = fmt.Sprintf("%d of %d instances are ready", ready, status.Replicas)
+	}
+	return r
+}
+
+// newest are the instances of what was deployed last.
+func newest(status lofn.FunctionStatus) []lofn.Replica {
+	generation := status.Generation
+	if generation == 0 {
+		for _, instance := range status.Instances {
+			generation = max(generation, instance.Generation)
+		}
+	}
+	var instances []lofn.Replica
+	for _, instance := range status.Instances {
+		if instance.Generation == generation {
+			instances = append(instances, instance)
+		}
+	}
+	return instances
+}
+
+// showLastLines prints the end of a function's log: where a function does not
+// start, the cause is most often there.
+func (p *program) showLastLines(ctx context.Context, c *client.Client, ref lofn.Ref) {
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	for line, err := range c.Logs(ctx, lofn.LogQuery{Function: ref, Tail: lastLines}) {
+		if err != nil {
+			break
+		}
+		p.notef("%s | %s\n", display(ref), line.Text)
+	}
+	p.notef("see \"lofn describe %s\" and \"lofn logs %s\"\n", display(ref), display(ref))
+}
