@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 
 	"lofn"
 )
@@ -46,7 +47,7 @@ func extract(stream io.Reader, root *os.Root) error {
 			return nil
 		}
 		if errors.Is(err, tar.ErrHeader) {
-			return lofn.Errorf(lofn.Invalid, "image: a layer of it is not a tar archive: %w", err)
+			return lofn.Errorf(lofn.Invalid, "a layer is not a tar archive: %w", err)
 		}
 		if err != nil {
 			return err
@@ -57,20 +58,33 @@ func extract(stream io.Reader, root *os.Root) error {
 	}
 }
 
+// entryError blames the image for what cannot be unpacked, unless the machine
+// is at fault.
 func entryError(name string, err error) error {
-	if diskFull(err) {
+	if _, ok := errors.AsType[*lofn.Error](err); ok || !onDisk(err) || machineFault(err) {
 		return err
 	}
-	if _, ok := errors.AsType[*lofn.Error](err); ok {
-		return err
+	return lofn.Errorf(lofn.Invalid, "%q in the image cannot be unpacked: %w", name, err)
+}
+
+// onDisk reports whether err comes from writing files.
+func onDisk(err error) bool {
+	_, path := errors.AsType[*fs.PathError](err)
+	_, link := errors.AsType[*os.LinkError](err)
+	_, call := errors.AsType[*os.SyscallError](err)
+	return path || link || call
+}
+
+func machineFault(err error) bool {
+	for _, number := range []syscall.Errno{
+		syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS,
+		syscall.EMFILE, syscall.ENFILE, syscall.EACCES, syscall.EPERM,
+	} {
+		if errors.Is(err, number) {
+			return true
+		}
 	}
-	if _, ok := errors.AsType[*fs.PathError](err); ok {
-		return lofn.Errorf(lofn.Invalid, "image: %q in it cannot be unpacked: %w", name, err)
-	}
-	if _, ok := errors.AsType[*os.LinkError](err); ok {
-		return lofn.Errorf(lofn.Invalid, "image: %q in it cannot be unpacked: %w", name, err)
-	}
-	return err
+	return false
 }
 
 func (x *extractor) apply(header *tar.Header, content io.Reader) error {
@@ -112,7 +126,7 @@ func (x *extractor) place(name string) (dir, base string, err error) {
 		return "", "", nil
 	}
 	if !fs.ValidPath(clean) || strings.ContainsRune(clean, 0) {
-		return "", "", lofn.Errorf(lofn.Invalid, "image: %q in it is outside of the image", name)
+		return "", "", lofn.Errorf(lofn.Invalid, "%q points outside of the image", name)
 	}
 	dir, err = x.resolve(path.Dir(clean))
 	if err != nil {
@@ -127,10 +141,7 @@ func (x *extractor) place(name string) (dir, base string, err error) {
 // mkdirAll makes a folder and those above it, open to any reader whatever the
 // umask says.
 func (x *extractor) mkdirAll(dir string) error {
-	if info, err := x.root.Lstat(dir); err == nil {
-		if !info.IsDir() {
-			return &fs.PathError{Op: "mkdir", Path: dir, Err: errors.New("a file is in the way")}
-		}
+	if info, err := x.root.Lstat(dir); err == nil && info.IsDir() {
 		return nil
 	}
 	if err := x.mkdirAll(path.Dir(dir)); err != nil {
@@ -161,7 +172,7 @@ func (x *extractor) resolve(name string) (string, error) {
 			continue
 		}
 		if links++; links > maxLinks {
-			return "", lofn.Errorf(lofn.Invalid, "image: %q in it leads through too many symbolic links", name)
+			return "", lofn.Errorf(lofn.Invalid, "%q in the image leads through too many symbolic links", name)
 		}
 		if strings.HasPrefix(target, "/") {
 			done = "."
@@ -237,7 +248,7 @@ func (x *extractor) whiteout(dir, base string) error {
 	}
 	name := strings.TrimPrefix(base, whiteoutPrefix)
 	if name == "" || name == "." || name == ".." {
-		return lofn.Errorf(lofn.Invalid, "image: %q in it removes nothing that can be", path.Join(dir, base))
+		return lofn.Errorf(lofn.Invalid, "%q in the image removes nothing that can be", path.Join(dir, base))
 	}
 	if name = path.Join(dir, name); x.made[name] {
 		return nil

@@ -74,11 +74,11 @@ func (r reference) get(ctx context.Context) (v1.Image, error) {
 	return image, nil
 }
 
-// explain turns an error of the registry's client into one for the deployer.
-// Errors that have a code already pass.
+// explain turns an error of the registry's client, or of unpacking, into one
+// for the deployer. Errors that have a code already keep it.
 func (r reference) explain(ctx context.Context, err error) error {
-	if _, ok := errors.AsType[*lofn.Error](err); ok {
-		return err
+	if coded, ok := errors.AsType[*lofn.Error](err); ok {
+		return lofn.Errorf(coded.Code, "image: %q: %w", r.wrote, err)
 	}
 	answer, answered := errors.AsType[*transport.Error](err)
 	host := r.Context().RegistryStr()
@@ -89,6 +89,8 @@ func (r reference) explain(ctx context.Context, err error) error {
 		return lofn.Errorf(lofn.Unavailable, "image: reading %q was broken off: %w", r.wrote, err)
 	case diskFull(err):
 		return lofn.Errorf(lofn.Unavailable, "image: there is no space on the disk for %q: %w", r.wrote, err)
+	case onDisk(err):
+		return lofn.Errorf(lofn.Unavailable, "image: %q cannot be unpacked on this machine: %w", r.wrote, err)
 	case answered && answer.StatusCode == http.StatusNotFound && r.builtIn:
 		return r.missing(err)
 	case answered && answer.StatusCode == http.StatusNotFound:

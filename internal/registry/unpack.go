@@ -88,7 +88,7 @@ func unpackLayers(ctx context.Context, image v1.Image, root *os.Root) error {
 		return err
 	}
 	if len(config.RootFS.DiffIDs) != len(layers) {
-		return lofn.Errorf(lofn.Invalid, "image: its configuration speaks of %d layers, its manifest of %d", len(config.RootFS.DiffIDs), len(layers))
+		return lofn.Errorf(lofn.Invalid, "its configuration speaks of %d layers, its manifest of %d", len(config.RootFS.DiffIDs), len(layers))
 	}
 	for i, layer := range layers {
 		if err := unpackLayer(ctx, layer, config.RootFS.DiffIDs[i], root); err != nil {
@@ -115,7 +115,7 @@ func unpackLayer(ctx context.Context, layer v1.Layer, diffID v1.Hash, root *os.R
 		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); diffID.Algorithm != "sha256" || got != diffID.Hex {
-		return lofn.Errorf(lofn.Invalid, "image: a layer is damaged: its content is sha256:%s, its configuration says %s", got, diffID)
+		return lofn.Errorf(lofn.Invalid, "it is damaged: the content is sha256:%s, the configuration says %s", got, diffID)
 	}
 	return nil
 }

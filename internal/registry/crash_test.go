@@ -1,0 +1,162 @@
+package registry_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lofn"
+	"lofn/internal/registry"
+)
+
+// Environment variables that turn the test binary into the process that a test
+// kills.
+const (
+	crashDir    = "LOFN_TEST_CRASH_DIR"
+	crashDigest = "LOFN_TEST_CRASH_DIGEST"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashDir); dir != "" {
+		if err := unpackInChild(dir, os.Getenv(crashDigest)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// unpackInChild unpacks and prunes an image until it is killed.
+func unpackInChild(dir, digest string) error {
+	log := slog.New(slog.DiscardHandler)
+	r, err := registry.New(registry.Config{Dir: filepath.Join(dir, "registry"), Log: log})
+	if err != nil {
+		return err
+	}
+	images, err := registry.NewImages(registry.ImagesConfig{Registry: r, Dir: filepath.Join(dir, "images"), Log: log})
+	if err != nil {
+		return err
+	}
+	fmt.Println("started")
+	ctx := context.Background()
+	for {
+		if _, err := images.Unpack(ctx, "echo:1", digest); err != nil {
+			return err
+		}
+		if err := images.Prune(ctx, func(string) bool { return false }); err != nil {
+			return err
+		}
+	}
+}
+
+// TestKilledWhileUnpacking kills a process at random moments of unpacking and
+// pruning: what is there afterwards is whole, and what was not whole is gone.
+func TestKilledWhileUnpacking(t *testing.T) {
+	dir := t.TempDir()
+	var entries []entry
+	for i := range 100 {
+		entries = append(entries, file(fmt.Sprintf("home/app/f%d", i), strings.Repeat("x", 5000)))
+	}
+	digest := start(t, filepath.Join(dir, "registry")).push(t, "echo:1", buildImage(t, layer(entries...)))
+	rounds := 20
+	if testing.Short() {
+		rounds = 3
+	}
+	for round := range rounds {
+		killChild(t, dir, digest)
+		checkWhole(t, round, filepath.Join(dir, "images"), len(entries))
+	}
+	b := start(t, filepath.Join(dir, "registry"))
+	images := newImages(t, b, filepath.Join(dir, "images"))
+	if _, err := images.Unpack(t.Context(), "echo:1", digest); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, filepath.Join(dir, "images")); len(got) != 1 {
+		t.Errorf("after a start there are %q, want one image", got)
+	}
+}
+
+func killChild(t *testing.T, dir, digest string) {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
+	child.Env = append(os.Environ(), crashDir+"="+dir, crashDigest+"="+digest)
+	var failure bytes.Buffer
+	child.Stderr = &failure
+	output, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if !bufio.NewScanner(output).Scan() {
+		t.Fatalf("the child did not start: %v, %s", child.Wait(), failure.String())
+	}
+	<-time.After(rand.N(60 * time.Millisecond))
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Wait(); err == nil || failure.Len() > 0 {
+		t.Fatalf("the child ended by itself: %v, %s", err, failure.String())
+	}
+}
+
+// checkWhole looks at what a killed process left, before anybody cleans up.
+func checkWhole(t *testing.T, round int, dir string, files int) {
+	t.Helper()
+	for _, name := range list(t, dir) {
+		if strings.HasPrefix(name, ".") {
+			continue
+		}
+		app := filepath.Join(dir, name, "rootfs/home/app")
+		got := list(t, app)
+		if len(got) != files || !exists(dir, name+"/config.json") {
+			t.Fatalf("round %d: an image with a name has %d files, want %d", round, len(got), files)
+		}
+		for _, file := range got {
+			if info, err := os.Stat(filepath.Join(app, file)); err != nil || info.Size() != 5000 {
+				t.Fatalf("round %d: %s has %d bytes, %v", round, file, info.Size(), err)
+			}
+		}
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a small disk needs root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("a small disk cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	b := start(t, t.TempDir())
+	large := b.push(t, "large:1", buildImage(t, layer(file("small", "s"), file("large", strings.Repeat("x", 4<<20)))))
+	small := b.push(t, "small:1", buildImage(t, layer(file("small", "s"))))
+	images := newImages(t, b, dir)
+	_, err := images.Unpack(t.Context(), "large:1", large)
+	if lofn.CodeOf(err) != lofn.Unavailable || !strings.Contains(err.Error(), "space") || !strings.Contains(err.Error(), "large:1") {
+		t.Errorf("got %v, want code Unavailable, the image and the reason named", err)
+	}
+	if got := list(t, dir); len(got) != 0 {
+		t.Errorf("the failure left %q", got)
+	}
+	if _, err := images.Unpack(t.Context(), "small:1", small); err != nil {
+		t.Errorf("an image that fits: %v", err)
+	}
+}
