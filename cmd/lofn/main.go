@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"lofn/internal/app"
@@ -20,6 +21,11 @@ var release, commit string
 func main() { os.Exit(run()) }
 
 func run() int {
+	if servesFunctions(os.Args[1:]) {
+		if status, started := app.Isolate(); started {
+			return status
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// From the first signal on the next one has its usual effect: it ends the
@@ -30,6 +36,17 @@ func run() int {
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 		Version: version, Serve: serve(version, os.Stderr),
 	})
+}
+
+// servesFunctions reports whether the command is one that runs the platform in
+// this process.
+func servesFunctions(args []string) bool {
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "-") {
+			return arg == "serve" || arg == "dev"
+		}
+	}
+	return false
 }
 
 // serve runs the platform as the command line wants it.

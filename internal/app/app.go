@@ -17,6 +17,7 @@ import (
 	"lofn"
 	"lofn/internal/auth"
 	"lofn/internal/auth/basic"
+	"lofn/internal/provider/process"
 )
 
 // Options is what a user can say about the platform.
@@ -45,6 +46,11 @@ type Info struct {
 	User, Password string
 	FirstStart     bool
 }
+
+// Isolate gives an ordinary user the rights to keep functions apart, by running
+// the whole program once more in a user namespace. If it did, the caller exits
+// with the status; if not, it goes on. It comes before all else.
+func Isolate() (status int, started bool) { return process.Isolate() }
 
 // drainTime is how long calls in flight may take to end after Run was told to.
 const drainTime = 30 * time.Second
