@@ -19,11 +19,11 @@ def reads(count, rng):
         length = rng.choice([151] * 8 + [rng.randint(35, 150), rng.randint(35, 150)])
         bases, qualities = [], []
         for place in range(length):
-            # Quality falls off towards the end of a read.
-            quality = max(2, min(40, round(rng.gauss(37 - 12 * (place / 151) ** 3, 4))))
-            base = "N" if quality < 5 else rng.choices("ACGT", weights=(29, 21, 21, 29))[0]
-            bases.append(base)
-            qualities.append(chr(33 + (2 if base == "N" else quality)))
+            # Quality falls off towards the end of a read, where bases get lost.
+            lost = rng.random() < 0.02 * (place / 151) ** 2
+            quality = 2 if lost else max(3, min(40, round(rng.gauss(37 - 12 * (place / 151) ** 3, 4))))
+            bases.append("N" if lost else rng.choices("ACGT", weights=(29, 21, 21, 29))[0])
+            qualities.append(chr(33 + quality))
         yield f"@synthetic:1:{number} length={length}\n{''.join(bases)}\n+\n{''.join(qualities)}\n"
 
 
