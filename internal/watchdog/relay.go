@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -29,6 +30,7 @@ func (w *Watchdog) relay() (http.Handler, error) {
 		FlushInterval: -1,
 		Rewrite:       w.rewrite,
 		ErrorHandler:  w.relayFailed,
+		ErrorLog:      slog.NewLogLogger(w.options.Log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(resp *http.Response) error {
 			started, _ := resp.Request.Context().Value(startedKey{}).(*recorder)
 			resp.Header.Set(lofn.HeaderDurationSeconds, started.duration())
