@@ -142,7 +142,7 @@ func TestNamespaces(t *testing.T) {
 
 func TestCredentials(t *testing.T) {
 	gateway := newGateway(t)
-	gateway.User, gateway.Password = "admin", "s3cret"
+	gateway.Require("admin", "s3cret")
 	for name, test := range map[string]struct {
 		config client.Config
 		want   lofn.Code

@@ -60,7 +60,8 @@ func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request, refuse func(lof
 		return
 	}
 	ref := lofn.Ref{Namespace: namespaceOf(r, d.Namespace), Name: d.Service}
-	if err := ref.Validate(); err != nil {
+	fn := lofn.Function{Ref: ref, Spec: lofn.Spec{Image: d.Image, Labels: d.Labels, Limits: d.Limits, Secrets: d.Secrets}}
+	if err := fn.Validate(); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}

@@ -98,7 +98,6 @@ func (p *program) rootCommand() *cobra.Command {
   lofn dev                 all of these, again on every save`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	flags := root.PersistentFlags()
@@ -107,6 +106,9 @@ func (p *program) rootCommand() *cobra.Command {
 	flags.StringVar(&p.stack.regex, "regex", "", "only functions of the stack file whose name matches a regular expression")
 	p.stack.envsubst = true
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see \"%s --help\"", err, cmd.CommandPath())
+	})
 	root.AddCommand(p.commands()...)
 	return root
 }

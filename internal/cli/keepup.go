@@ -120,7 +120,7 @@ func (k *keeper) redeploy(ctx context.Context, c change) {
 		if f == nil {
 			return nil
 		}
-		if files := strings.Join(c.files[name], ", "); files != "" {
+		if files := c.named(name); files != "" {
 			k.note("%s: %s changed", name, files)
 		}
 		did, err := k.one(ctx, *f, c.rebuild[name])

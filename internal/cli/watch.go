@@ -225,5 +225,26 @@ func isPassedOver(name string) bool {
 	return false
 }
 
+// named are the files of a function that changed, for a person: without those
+// that an editor or git made for a moment, and without end.
+func (c change) named(function string) string {
+	files := slices.Clone(c.files[function])
+	if there := slices.DeleteFunc(files, isGone); len(there) > 0 {
+		files = there
+	} else {
+		files = c.files[function]
+	}
+	const most = 5
+	if len(files) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(files[:most], ", "), len(files)-most)
+	}
+	return strings.Join(files, ", ")
+}
+
+func isGone(file string) bool {
+	_, err := os.Lstat(file)
+	return err != nil
+}
+
 // functions are the names of those that changed, in order.
 func (c change) functions() []string { return slices.Sorted(maps.Keys(c.files)) }
