@@ -171,11 +171,14 @@ func (p *platform) front(streams context.Context) http.Handler {
 	mux.Handle("/{$}", http.RedirectHandler("/ui/", http.StatusTemporaryRedirect))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A mux would tidy the path, which is the function's to interpret.
-		if strings.HasPrefix(r.URL.Path, gateway.Prefix) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, gateway.Prefix):
 			calls.ServeHTTP(w, r)
-			return
+		case strings.HasPrefix(r.URL.Path, gateway.AsyncPrefix):
+			calls.Async(w, r)
+		default:
+			mux.ServeHTTP(w, r)
 		}
-		mux.ServeHTTP(w, r)
 	})
 }
 

@@ -21,8 +21,12 @@ import (
 	"lofn/internal/problem"
 )
 
-// Prefix is where the gateway's paths begin.
-const Prefix = "/function/"
+// Prefix is where the gateway's paths begin, AsyncPrefix where those of calls
+// that nobody waits for do.
+const (
+	Prefix      = "/function/"
+	AsyncPrefix = "/async-function/"
+)
 
 // caller makes one call to one replica.
 type caller interface {
@@ -253,6 +257,14 @@ func (w *statusWriter) WriteHeader(status int) {
 
 // Unwrap lets http.ResponseController reach Flush and Hijack.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Async refuses asynchronous calls, since there is no queue to put them in:
+// better an error now than an acceptance that means nothing.
+func (g *Gateway) Async(w http.ResponseWriter, r *http.Request) {
+	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), AsyncPrefix), "/")
+	g.refuse(w, r, lofn.Errorf(lofn.Unimplemented,
+		"asynchronous calls need a queue, which this lofn does not have: call %s%s instead, and wait for the answer", Prefix, name))
+}
 
 // buffers lends the proxy the memory that it copies bodies through.
 type buffers struct{ pool sync.Pool }
