@@ -35,7 +35,7 @@ func (w *Watchdog) within(r *http.Request) (context.Context, context.CancelFunc)
 	stop := func() { unhook(); cancel(nil) }
 
 	limit := &timeoutError{"exec_timeout", w.config.ExecTimeout}
-	asked, err := parseDuration(r.Header.Get(lofn.HeaderTimeout))
+	asked, err := lofn.ParseSeconds(r.Header.Get(lofn.HeaderTimeout))
 	if err == nil && asked > 0 && (limit.limit == 0 || asked < limit.limit) {
 		limit = &timeoutError{lofn.HeaderTimeout, asked}
 	}

@@ -200,28 +200,12 @@ func (v *variables) duration(name string, missing time.Duration) time.Duration {
 	if value == "" {
 		return missing
 	}
-	d, err := parseDuration(value)
+	d, err := lofn.ParseSeconds(value)
 	if err != nil {
-		v.fail(lofn.Invalid, "%s: %q is not a duration: use seconds such as 30, or a number with a unit such as 500ms, 30s or 5m", name, value)
+		v.fail(lofn.Invalid, "%s: %w", name, err)
 		return missing
 	}
 	return d
-}
-
-// parseDuration reads a whole number of seconds, or a Go duration; neither may
-// be negative.
-func parseDuration(value string) (time.Duration, error) {
-	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
-		if seconds < 0 || seconds > math.MaxInt64/int64(time.Second) {
-			return 0, strconv.ErrRange
-		}
-		return time.Duration(seconds) * time.Second, nil
-	}
-	d, err := time.ParseDuration(value)
-	if err == nil && d < 0 {
-		err = strconv.ErrRange
-	}
-	return d, err
 }
 
 func (v *variables) flag(missing bool, names ...string) bool {
