@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"lofn/internal/app"
@@ -21,11 +20,6 @@ var release, commit string
 func main() { os.Exit(run()) }
 
 func run() int {
-	if servesFunctions(os.Args[1:]) {
-		if status, started := app.Isolate(); started {
-			return status
-		}
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// From the first signal on the next one has its usual effect: it ends the
@@ -34,19 +28,19 @@ func run() int {
 	version := cli.BuildVersion(release, commit)
 	return cli.Main(ctx, cli.Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Version: version, Serve: serve(version, os.Stderr),
+		Version: version, Serve: serve(version, os.Stderr), Isolate: isolate,
 	})
 }
 
-// servesFunctions reports whether the command is one that runs the platform in
-// this process.
-func servesFunctions(args []string) bool {
-	for _, arg := range args {
-		if !strings.HasPrefix(arg, "-") {
-			return arg == "serve" || arg == "dev"
+// isolate runs the program once more in a namespace of its own, if that is what
+// an ordinary user needs for functions to be kept apart.
+func isolate(environment map[string]string) (status int, ran bool) {
+	for name, value := range environment {
+		if err := os.Setenv(name, value); err != nil {
+			return 0, false
 		}
 	}
-	return false
+	return app.Isolate()
 }
 
 // serve runs the platform as the command line wants it.

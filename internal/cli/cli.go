@@ -34,6 +34,11 @@ type Env struct {
 	// Serve runs the platform until ctx ends. Nil means that this program
 	// cannot; `serve` and `dev` then say so.
 	Serve func(ctx context.Context, o ServeOptions) error
+	// Isolate, if not nil, is called before Serve and anything that belongs to
+	// it. It may run the whole command line once more, with these variables in
+	// its environment and more rights, and then returns that run's exit code
+	// and true.
+	Isolate func(environment map[string]string) (code int, ran bool)
 	// Version is what `version` prints.
 	Version Version
 }
@@ -55,6 +60,9 @@ func Main(ctx context.Context, env Env) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if ended, ok := errors.AsType[exitCode](err); ok {
+		return int(ended)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return exitInterrupted
@@ -127,6 +135,11 @@ func (p *program) writef(w io.Writer, format string, args ...any) {
 
 // errReported ends a command that has said on its own what went wrong.
 var errReported = errors.New("reported")
+
+// exitCode ends a command whose work another run of it has done.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 // explain turns an error into what a person should read: what happened, and
 // what to do about it.

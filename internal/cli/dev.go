@@ -121,6 +121,9 @@ func (d *devFlags) platform(cmd *cobra.Command) (*ownPlatform, error) {
 	if p.Serve == nil {
 		return nil, errCannotServe
 	}
+	if err := p.isolate(""); err != nil {
+		return nil, err
+	}
 	port := u.Port()
 	if port == "" {
 		port = "80"

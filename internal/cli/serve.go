@@ -73,6 +73,9 @@ the flag wins.`,
 			if o.NoAuth, err = strconv.ParseBool(cmp.Or(noAuth, "false")); err != nil {
 				return fmt.Errorf("LOFN_NO_AUTH or --no-auth: %q is neither true nor false", noAuth)
 			}
+			if err := p.isolate(o.Data); err != nil {
+				return err
+			}
 			o.Ready = p.announce
 			return p.Serve(cmd.Context(), o)
 		},
@@ -86,6 +89,19 @@ the flag wins.`,
 	flags.Lookup("no-auth").NoOptDefVal = "true"
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
+}
+
+// isolate gives Env.Isolate its chance. A run with more rights takes an
+// ordinary user for root, so which folder is theirs is settled before.
+func (p *program) isolate(data string) error {
+	if p.Isolate == nil {
+		return nil
+	}
+	code, ran := p.Isolate(map[string]string{"LOFN_DATA": data})
+	if !ran {
+		return nil
+	}
+	return exitCode(code)
 }
 
 // dataFolder is the folder given, or else where the platform's state belongs.
