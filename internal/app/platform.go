@@ -59,7 +59,7 @@ func newPlatform(ctx context.Context, o Options, data *dataDir, a auth.Authentic
 	if err = p.openStores(ctx, data); err != nil {
 		return nil, err
 	}
-	if err = p.openImages(data); err != nil {
+	if err = p.openImages(ctx, data); err != nil {
 		return nil, err
 	}
 	if p.logs, err = logstore.Open(logstore.Config{Dir: data.join("logs"), Log: p.log}); err != nil {
@@ -116,7 +116,9 @@ func (p *platform) openStores(ctx context.Context, data *dataDir) (err error) {
 	return err
 }
 
-func (p *platform) openImages(data *dataDir) (err error) {
+// openImages also clears what is unpacked of images that no function uses any
+// more: before any function runs is the moment when that is certain.
+func (p *platform) openImages(ctx context.Context, data *dataDir) (err error) {
 	p.registry, err = registry.New(registry.Config{Dir: data.join("registry"), Log: p.log})
 	if err != nil {
 		return fmt.Errorf("registry: %w", err)
@@ -125,7 +127,15 @@ func (p *platform) openImages(data *dataDir) (err error) {
 	if err != nil {
 		return fmt.Errorf("images: %w", err)
 	}
-	return nil
+	functions, err := p.functions.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	used := make(map[string]bool)
+	for _, fn := range functions {
+		used[fn.Value.Digest] = true
+	}
+	return p.images.Prune(ctx, func(digest string) bool { return used[digest] })
 }
 
 // close stops what was started, last first.
