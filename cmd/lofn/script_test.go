@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The test binary is also the lofn that scripts run: all of it, the platform
+// too.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"lofn": main})
+}
+
+// TestScript runs every script in testdata/script. Each has an address of its
+// own for the platform that it starts, in OPENFAAS_URL and LOFN_LISTEN.
+func TestScript(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds functions and runs platforms")
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUp,
+		Condition: func(name string) (bool, error) {
+			tool, ok := strings.CutPrefix(name, "tool:")
+			if !ok {
+				return false, errors.New("unknown condition " + name)
+			}
+			_, err := exec.LookPath(tool)
+			return err == nil, nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until},
+	})
+}
+
+func setUp(env *testscript.Env) error {
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	home := filepath.Join(env.WorkDir, "home")
+	// Sockets have short paths.
+	data, err := os.MkdirTemp("", "lofn-test-*")
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = os.RemoveAll(data) })
+	for name, value := range map[string]string{
+		"HOME": home, "OPENFAAS_URL": "http://" + address, "LOFN_LISTEN": address,
+		"LOFN_METRICS_LISTEN": "127.0.0.1:0", "LOFN_DATA": filepath.Join(data, "d"), "GOTOOLCHAIN": "local",
+	} {
+		env.Setenv(name, value)
+	}
+	// Go's caches are those of the machine, for they would be filled anew.
+	for _, name := range []string{"GOCACHE", "GOPATH", "GOMODCACHE"} {
+		if value, err := exec.Command("go", "env", name).Output(); err == nil {
+			env.Setenv(name, strings.TrimSpace(string(value)))
+		}
+	}
+	return os.MkdirAll(home, 0o700)
+}
+
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String(), nil
+}
+
+// until is the scripts' command to wait: it runs a program until its output
+// matches.
+//
+//	until PATTERN PROGRAM ARGUMENTS...
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN PROGRAM ARGUMENTS...")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	program := args[1]
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		err := ts.Exec(program, args[2:]...)
+		out := ts.ReadFile("stdout")
+		if err == nil && pattern.MatchString(out) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s: %q did not match within 30 s:\n%s", strings.Join(args[1:], " "), args[0], out)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+}
