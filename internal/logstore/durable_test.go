@@ -147,6 +147,27 @@ func TestDamageIsSaid(t *testing.T) {
 	}
 }
 
+// What a killed process was about to keep aside is not left on the disk.
+func TestOrphansAreDeleted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, open(t, logstore.Config{Dir: dir}), "i", "a\n", strings.Repeat("x", 70<<10)+"\n")
+	kept := files(t, dir, "*.line")
+	folder := filepath.Dir(kept[0])
+	for _, name := range []string{"00000000000000000001-00000000000000000003.line", "00000000000000000009-00000000000000000001.line", "123.part"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, logstore.Config{Dir: dir})
+	if n := len(query(t, s, lofn.LogQuery{})); n != 2 {
+		t.Errorf("%d lines", n)
+	}
+	if left := files(t, dir, "*"); len(left) != 2 {
+		t.Errorf("left: %q", left)
+	}
+}
+
 func TestForeignFilesAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -205,9 +226,14 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
+	if n := len(query(t, s, lofn.LogQuery{})); n != full+1 {
+		t.Errorf("%d lines as soon as there is room, want %d", n, full+1)
+	}
 	if _, err := w.Write([]byte("after\n")); err != nil {
 		t.Fatal(err)
 	}
+	_ = s.Close()
+	s = open(t, logstore.Config{Dir: filepath.Join(dir, "logs")})
 	got := texts(query(t, s, lofn.LogQuery{}))
 	want := fmt.Sprintf("lofn: %d lines were not kept: no space left on device", 300-(full-1)+1)
 	if len(got) != full+2 || got[full] != want || got[full+1] != "after" {

@@ -19,8 +19,8 @@ func (w *Watchdog) stream(rw http.ResponseWriter, r *http.Request) {
 	ctx, cancel := w.within(r)
 	defer cancel()
 	control := http.NewResponseController(rec)
-	// Without it net/http stops reading the body at the first byte written.
-	// Writers that cannot do both at once are the caller's choice.
+	// Only with it net/http promises that the body can be read on after the
+	// first byte was written. Writers that lack it are the caller's choice.
 	_ = control.EnableFullDuplex()
 	stop := context.AfterFunc(ctx, func() { _ = control.SetWriteDeadline(time.Now().Add(lastWords)) })
 	defer stop()
