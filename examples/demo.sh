@@ -109,7 +109,9 @@ trap 'exit 143' TERM
 # Nothing of the user's own settings is read or written, except for Go's cache,
 # without which the standard library would have to be compiled again.
 GOCACHE=$(go env GOCACHE)
-export GOCACHE
+# With this flag make build compiled that library, and so it is found there.
+GOFLAGS="$(go env GOFLAGS) -trimpath"
+export GOCACHE GOFLAGS
 export OPENFAAS_CONFIG=$work/config XDG_CONFIG_HOME=$work/config XDG_STATE_HOME=$work/state XDG_CACHE_HOME=$work/cache XDG_DATA_HOME=$work/data
 unset OPENFAAS_PREFIX OPENFAAS_TEMPLATE_URL OPENFAAS_TEMPLATE_STORE_URL LOFN_PROVIDER LOFN_NO_AUTH
 port=$(free_port)
