@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -150,10 +152,20 @@ func (p *program) explain(err error) string {
 	if unreachable, ok := errors.AsType[*client.UnreachableError](err); ok {
 		return p.explainUnreachable(err, unreachable)
 	}
-	if lofn.CodeOf(err) == lofn.Unauthenticated && p.gateway.url != "" {
+	if lofn.CodeOf(err) == lofn.Unauthenticated && p.isFromGateway(err) {
 		return p.explainUnauthenticated()
 	}
 	return "lofn: " + err.Error()
+}
+
+// isFromGateway tells the gateway's refusals, its registry's too, from those of
+// other registries.
+func (p *program) isFromGateway(err error) bool {
+	if _, ok := errors.AsType[*client.StatusError](err); ok {
+		return true
+	}
+	u, parseErr := url.Parse(p.gateway.url)
+	return parseErr == nil && u.Host != "" && strings.Contains(err.Error(), u.Host)
 }
 
 func (p *program) explainUnreachable(err error, unreachable *client.UnreachableError) string {

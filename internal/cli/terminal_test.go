@@ -1,0 +1,97 @@
+//go:build linux
+
+package cli_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"lofn/internal/cli"
+)
+
+// openTerminal returns both ends of a pseudo-terminal of 60 columns.
+func openTerminal(t *testing.T) (person, program *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no pseudo-terminals here: %v", err)
+	}
+	fd := int(person.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Skipf("unlock the pseudo-terminal: %v", err)
+	}
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("open the pseudo-terminal: %v", err)
+	}
+	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 60}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = program.Close(); _ = person.Close() })
+	return person, program
+}
+
+// On a terminal a build is one line, drawn in place; when it fails, what the
+// tools said is shown in full.
+func TestProgressOnATerminal(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("needs bash")
+	}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("good/handler.sh", "echo good\n")
+	write("bad/handler.sh", "if then\n")
+	write("stack.yml", `
+provider: {name: openfaas}
+functions:
+  good: {lang: bash, handler: ./good}
+  bad: {lang: bash, handler: ./bad}
+`)
+	t.Setenv("XDG_DATA_HOME", dir)
+	person, program := openTerminal(t)
+	seen := make(chan string, 1)
+	go func() {
+		var all bytes.Buffer
+		_, _ = io.Copy(&all, person) // ends with an error when the other end closes
+		seen <- all.String()
+	}()
+	var out strings.Builder
+	code := cli.Main(t.Context(), cli.Env{
+		Args: []string{"build", "--parallel", "1"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: program,
+		Getenv: func(name string) string { return map[string]string{"HOME": dir}[name] },
+	})
+	_ = program.Close()
+	screen := <-seen
+	if code != 1 || !strings.Contains(out.String(), "Built: good (good:latest") {
+		t.Errorf("exit code %d, out %q", code, out.String())
+	}
+	for _, want := range []string{"bad | ", "syntax error", "bad: not built: "} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("the terminal does not show %q:\n%q", want, screen)
+		}
+	}
+	if strings.Contains(screen, "good | ") {
+		t.Errorf("the terminal shows the output of a build that went well:\n%q", screen)
+	}
+}
