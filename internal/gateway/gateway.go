@@ -69,11 +69,10 @@ func New(c Config) *Gateway {
 		Transport:      roundTripper(g.send),
 		ModifyResponse: g.answer,
 		ErrorHandler:   g.fail,
-		// Every chunk that a function sends is passed on at once: whether
-		// it is a stream cannot be told from its headers.
-		FlushInterval: -1,
-		BufferPool:    newBuffers(),
-		ErrorLog:      slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		// No FlushInterval: the proxy passes on at once what has no announced
+		// length, and what is an event stream; the rest need not be hurried.
+		BufferPool: newBuffers(),
+		ErrorLog:   slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
 	return g
 }

@@ -28,7 +28,7 @@ import (
 // platform is the road of a call from end to end, with functions that are Go
 // handlers on real sockets.
 type platform struct {
-	*testing.T
+	testing.TB
 	url       string
 	functions lofn.Store[lofn.Function]
 	provider  *fake.Provider
@@ -37,10 +37,10 @@ type platform struct {
 
 var echo = lofn.Ref{Namespace: lofn.DefaultNamespace, Name: "echo"}
 
-func start(t *testing.T, handler http.Handler) *platform {
+func start(t testing.TB, handler http.Handler) *platform {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	p := &platform{T: t, functions: mem.New[lofn.Function](), metrics: telemetry.New()}
+	p := &platform{TB: t, functions: mem.New[lofn.Function](), metrics: telemetry.New()}
 	var reconciler *deploy.Reconciler
 	replicas := pool.New(func(ref lofn.Ref) { reconciler.Wake(ref) })
 	var err error
