@@ -132,7 +132,7 @@ done
 echo "    serves $OPENFAAS_URL after $(seconds_since "$start")"
 
 heading "lofn login"
-"$lofn" login --username admin --password-stdin <"$LOFN_DATA/secrets/basic-auth-password" 2>&1 | indent
+"$lofn" login --username admin --password-stdin <"$LOFN_DATA/secrets/basic-auth-password" 2>&1 | indent || die "lofn login failed"
 
 # A copy, so that nothing is built in the source tree.
 cp -R "$here" "$work/examples"
@@ -140,7 +140,7 @@ cd "$work/examples"
 
 heading "lofn up -f stack.yml: build, push and deploy four functions"
 start=$(date +%s%N)
-"$lofn" up -f stack.yml --parallel 2 2>&1 | indent
+"$lofn" up -f stack.yml --parallel 2 2>&1 | indent || die "lofn up failed"
 echo "    all four are ready after $(seconds_since "$start")"
 
 try fastq-stats reads.fastq "format=text" "reads                               400"
