@@ -89,15 +89,20 @@ func (c *cell) share() error {
 		c.exec = c.onMachine(c.exec)
 	}
 	c.sockets = filepath.Join(c.machine.RunDir, c.id)
-	if len(c.sockets)+len("/.sock")+len(c.id) > longestSocket {
-		var err error
-		c.sockets, err = os.MkdirTemp("", "lofn")
-		c.dial = c.sockets
+	c.dial = c.sockets
+	if err := os.Mkdir(c.sockets, 0o700); err != nil {
 		return err
 	}
-	c.dial = c.sockets
-	return os.Mkdir(c.sockets, 0o700)
+	var err error
+	if len(filepath.Join(c.sockets, c.id+socketSuffix)) > longestSocket {
+		c.sockets, err = os.MkdirTemp("", "lofn")
+		c.dial = c.sockets
+	}
+	return err
 }
+
+// socketSuffix follows the ID of a replica in the name of its socket.
+const socketSuffix = ".sock"
 
 // longestSocket is what a Unix socket's address has room for.
 const longestSocket = len(unix.RawSockaddrUnix{}.Path) - 1
@@ -173,8 +178,8 @@ func (c *cell) close() {
 	c.closed = true
 	c.handles.close()
 	if !c.machine.isolated() {
-		mark := "\x00" + envInstance + "=" + c.id + "\x00"
-		sweep(func(env string) bool { return strings.Contains(env, mark) })
+		sweep([]string{c.id})
+		_ = os.RemoveAll(filepath.Join(c.machine.RunDir, c.id))
 		if c.sockets != "" {
 			_ = os.RemoveAll(c.sockets)
 		}

@@ -31,7 +31,6 @@ type forks struct {
 
 	running sync.Mutex
 	pids    map[int]bool
-	cpu     time.Duration // of processes that have ended
 	overran int64
 }
 
@@ -81,9 +80,9 @@ func (f *forks) listen() error {
 
 // socket returns a path in RunDir that is short enough for a socket.
 func (m *linux) socket(id string) string {
-	path := filepath.Join(m.RunDir, id+".sock")
+	path := filepath.Join(m.RunDir, id+socketSuffix)
 	if len(path) > longestSocket {
-		path = "/proc/self/fd/" + strconv.Itoa(int(m.runDir.Fd())) + "/" + id + ".sock"
+		path = "/proc/self/fd/" + strconv.Itoa(int(m.runDir.Fd())) + "/" + id + socketSuffix
 	}
 	return path
 }
@@ -91,16 +90,15 @@ func (m *linux) socket(id string) string {
 // start starts the process for a call.
 func (f *forks) start(cmd *exec.Cmd) error {
 	cmd.Path, cmd.Err = f.exec, nil
-	finish := sync.OnceFunc(func() { f.account(cmd) })
 	cmd.Cancel = func() error {
-		if cmd.ProcessState != nil {
-			finish()
-			return os.ErrProcessDone
-		}
 		if !f.machine.isolated() {
 			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		}
-		return cmd.Process.Kill()
+		err := cmd.Process.Kill()
+		if errors.Is(err, os.ErrProcessDone) {
+			f.account(cmd.Process.Pid)
+		}
+		return err
 	}
 	err := f.inside(func(sys *syscall.SysProcAttr) error {
 		cmd.SysProcAttr = sys
@@ -115,13 +113,11 @@ func (f *forks) start(cmd *exec.Cmd) error {
 	return nil
 }
 
-// account notes what a process that ended has used, and whether it went over
-// its limit.
-func (f *forks) account(cmd *exec.Cmd) {
+// account notes that a process has ended, and whether it was for its limit.
+func (f *forks) account(pid int) {
 	overran := f.group.overran()
 	f.running.Lock()
-	delete(f.pids, cmd.Process.Pid)
-	f.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	delete(f.pids, pid)
 	more := overran > f.overran
 	f.overran = max(f.overran, overran)
 	f.running.Unlock()
@@ -157,9 +153,9 @@ func (f *forks) finish(err error) {
 	})
 }
 
+// consumed tells of the processes of calls that are on.
 func (f *forks) consumed() (cpu time.Duration, memory int64) {
 	f.running.Lock()
-	cpu = f.cpu
 	var pids []int
 	for pid := range f.pids {
 		pids = append(pids, family(pid)...)

@@ -39,7 +39,8 @@ type nested struct{ uid, gid int }
 
 func newMachine(c Config) (machine, error) {
 	m := &linux{Config: c, ports: ports{used: make(map[int]bool)}, buffers: newBuffers()}
-	if err := m.openRunDir(); err != nil {
+	earlier, err := m.openRunDir()
+	if err != nil {
 		return nil, err
 	}
 	stage := filepath.Join(m.RunDir, "root")
@@ -48,7 +49,7 @@ func newMachine(c Config) (machine, error) {
 	}
 	var denied error
 	m.sandbox, denied = newSandbox(stage)
-	if err := m.choose(denied); err != nil {
+	if err := m.choose(denied, earlier); err != nil {
 		m.sandbox.close()
 		m.runDir.Close()
 		return nil, err
@@ -57,30 +58,31 @@ func newMachine(c Config) (machine, error) {
 	return m, nil
 }
 
-// openRunDir makes the folder and empties it.
-func (m *linux) openRunDir() error {
-	var err error
+// openRunDir makes the folder and empties it. It returns the IDs of replicas
+// that an earlier platform left there.
+func (m *linux) openRunDir() (earlier []string, err error) {
 	if m.RunDir, err = filepath.Abs(m.RunDir); err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.MkdirAll(m.RunDir, 0o700); err != nil {
-		return err
+		return nil, err
 	}
 	entries, err := os.ReadDir(m.RunDir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, e := range entries {
 		if err := os.RemoveAll(filepath.Join(m.RunDir, e.Name())); err != nil {
-			return fmt.Errorf("clear away an earlier run: %w", err)
+			return nil, fmt.Errorf("clear away an earlier run: %w", err)
 		}
+		earlier = append(earlier, strings.TrimSuffix(e.Name(), socketSuffix))
 	}
 	m.runDir, err = os.OpenFile(m.RunDir, unix.O_PATH|unix.O_DIRECTORY, 0)
-	return err
+	return earlier, err
 }
 
 // choose settles who functions run as.
-func (m *linux) choose(denied error) error {
+func (m *linux) choose(denied error, earlier []string) error {
 	m.lookup.hidden = append([]string{"/tmp", "/var/tmp", "/dev/shm"}, m.Hide...)
 	switch {
 	case denied != nil && os.Geteuid() == 0:
@@ -88,7 +90,7 @@ func (m *linux) choose(denied error) error {
 	case denied != nil:
 		m.Log.Warn("functions run without isolation and without secrets: this machine does not permit user namespaces", "reason", denied)
 		m.lookup.hidden = nil
-		sweep(m.earlier)
+		sweep(earlier)
 	default:
 		if m.users = newUsers(); m.users == nil {
 			m.nested = newNested()
@@ -97,12 +99,6 @@ func (m *linux) choose(denied error) error {
 	}
 	m.path = m.lookup.path(variable(m.Environ, "PATH"))
 	return nil
-}
-
-// earlier reports whether an environment is that of a function's process that
-// an earlier platform with this RunDir left behind.
-func (m *linux) earlier(env string) bool {
-	return strings.Contains(env, "\x00"+lofn.EnvSocket+"="+m.RunDir+"/")
 }
 
 func newNested() *nested {

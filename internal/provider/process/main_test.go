@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"lofn"
+	"lofn/internal/provider/process"
 )
 
 // The test binary is also the function that tests deploy, and the platform
@@ -28,6 +29,12 @@ func TestMain(m *testing.M) {
 	case os.Getenv("LOFN_TEST_PLATFORM") != "":
 		os.Exit(platform())
 	default:
+		// An ordinary user tests with isolation too, unless told otherwise.
+		if os.Getenv("LOFN_TEST_PLAIN") == "" {
+			if status, started := process.Isolate(); started {
+				os.Exit(status)
+			}
+		}
 		os.Exit(m.Run())
 	}
 }
@@ -41,6 +48,12 @@ func behave(act string) {
 		os.Exit(3)
 	case "silent":
 		time.Sleep(time.Hour)
+	case "eat":
+		fmt.Println(eat())
+		os.Exit(0)
+	case "loud":
+		fmt.Println(strings.Repeat("x", 3_000_000))
+		fmt.Fprintln(os.Stderr, "the end")
 	case "port":
 		serve("tcp", "127.0.0.1:"+os.Getenv(lofn.EnvPort))
 	case "stubborn":
@@ -68,17 +81,7 @@ func serve(network, address string) {
 			fmt.Fprintln(w, err)
 		}
 	})
-	mux.HandleFunc("/eat", func(w http.ResponseWriter, _ *http.Request) {
-		var hoard [][]byte
-		for range 1024 {
-			b := make([]byte, 1<<20)
-			for i := range b {
-				b[i] = byte(i)
-			}
-			hoard = append(hoard, b)
-		}
-		fmt.Fprint(w, len(hoard))
-	})
+	mux.HandleFunc("/eat", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, eat()) })
 	server := &http.Server{Handler: mux}
 	if os.Getenv("act") != "stubborn" {
 		stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -91,4 +94,17 @@ func serve(network, address string) {
 	}
 	server.Serve(listener)
 	select {}
+}
+
+// eat uses a gigabyte of memory.
+func eat() int {
+	var hoard [][]byte
+	for range 1024 {
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = byte(i)
+		}
+		hoard = append(hoard, b)
+	}
+	return len(hoard)
 }

@@ -80,18 +80,22 @@ func listeners(port int) []string {
 	return found
 }
 
-// sweep kills the processes of this user whose environment is a function's, as
-// far as that can be known: it is for machines where the kernel does not tie
-// them together.
-func sweep(selected func(env string) bool) {
+// sweep kills the processes of the replicas, as far as their environment tells
+// which they are: it is for machines where the kernel does not tie a replica's
+// processes together.
+func sweep(ids []string) {
+	if len(ids) == 0 {
+		return
+	}
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		env, err := os.ReadFile("/proc/" + e.Name() + "/environ")
-		if err == nil && selected("\x00"+string(env)) {
+		environ, _ := os.ReadFile("/proc/" + e.Name() + "/environ")
+		id := variable(strings.Split(string(environ), "\x00"), envInstance)
+		if id != "" && slices.Contains(ids, id) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}

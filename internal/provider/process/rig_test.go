@@ -25,18 +25,19 @@ type rig struct {
 	*process.Provider
 	t testing.TB
 
+	images *shelf
+
 	mu      sync.Mutex
-	images  map[string]lofn.Image
 	secrets map[string][]byte
 	logs    map[string]string // by function
 }
 
 func newRig(t testing.TB, change ...func(*process.Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, images: make(map[string]lofn.Image), secrets: make(map[string][]byte), logs: make(map[string]string)}
+	r := &rig{t: t, images: &shelf{images: make(map[string]lofn.Image)}, secrets: make(map[string][]byte), logs: make(map[string]string)}
 	c := process.Config{
 		RunDir:  filepath.Join(t.TempDir(), "run"),
-		Images:  r,
+		Images:  r.images,
 		Secrets: r,
 		Logs:    r,
 	}
@@ -61,11 +62,17 @@ func newRig(t testing.TB, change ...func(*process.Config)) *rig {
 	return r
 }
 
+// shelf is where the rig's images are.
+type shelf struct {
+	mu     sync.Mutex
+	images map[string]lofn.Image
+}
+
 // Resolve implements process.Images.
-func (r *rig) Resolve(_ context.Context, name string) (lofn.Image, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	image, ok := r.images[name]
+func (s *shelf) Resolve(_ context.Context, name string) (lofn.Image, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	image, ok := s.images[name]
 	if !ok {
 		return lofn.Image{}, lofn.Errorf(lofn.Invalid, "image: %s does not exist", name)
 	}
@@ -73,8 +80,15 @@ func (r *rig) Resolve(_ context.Context, name string) (lofn.Image, error) {
 }
 
 // Unpack implements process.Images.
-func (r *rig) Unpack(ctx context.Context, name, _ string) (lofn.Image, error) {
-	return r.Resolve(ctx, name)
+func (s *shelf) Unpack(ctx context.Context, name, _ string) (lofn.Image, error) {
+	return s.Resolve(ctx, name)
+}
+
+func (s *shelf) put(name string, image lofn.Image) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	image.Digest = fmt.Sprintf("sha256:%064x", len(s.images)+1)
+	s.images[name] = image
 }
 
 // Secret implements process.Secrets.
@@ -134,11 +148,11 @@ func (r *rig) image(name string, files map[string]string, env ...string) {
 	r.add(name, root, env)
 }
 
-func (r *rig) add(name, root string, env []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.images[name] = lofn.Image{
-		Digest:       fmt.Sprintf("sha256:%064x", len(r.images)+1),
+func (r *rig) add(name, root string, env []string) { r.images.put(name, hostImage(root, env)) }
+
+// hostImage is an image as lofn build makes them, for this machine.
+func hostImage(root string, env []string) lofn.Image {
+	return lofn.Image{
 		Root:         root,
 		Env:          env,
 		WorkingDir:   lofn.AppDir,

@@ -93,7 +93,7 @@ func (s *server) launch() error {
 
 // socket is a name that no other replica uses, so that a dialer that is late
 // cannot reach another through a handle that was used again.
-func (s *server) socket() string { return s.id + ".sock" }
+func (s *server) socket() string { return s.id + socketSuffix }
 
 var errExited = errors.New("the process ended before it listened")
 

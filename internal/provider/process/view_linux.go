@@ -96,12 +96,18 @@ func (v view) cover() error {
 	if !v.readOnly {
 		return nil
 	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &attr)
+	err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	if errors.Is(err, unix.ENOSYS) {
 		return errors.New("readOnlyRootFilesystem needs Linux 5.12 or newer")
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("readOnlyRootFilesystem: %w", err)
+	}
+	// The platform writes the user IDs of a new process there.
+	if err := unix.MountSetattr(unix.AT_FDCWD, "/proc", 0, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return fmt.Errorf("readOnlyRootFilesystem: /proc: %w", err)
+	}
+	return nil
 }
 
 // mountScratch mounts one bounded file system in memory and shows its folders
