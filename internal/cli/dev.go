@@ -185,7 +185,10 @@ func (p *program) lendLogin(entry login) func() {
 	if err != nil {
 		return func() {}
 	}
-	if _, taken := logins.find(entry.Gateway); taken {
+	if theirs, taken := logins.find(entry.Gateway); taken {
+		if theirs.Token == entry.Token {
+			return func() {}
+		}
 		p.notef("note: your login for %s is for another platform; other commands cannot control this one\n", entry.Gateway)
 		return func() {}
 	}

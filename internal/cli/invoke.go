@@ -69,15 +69,17 @@ func (i *invokeFlags) run(cmd *cobra.Command, name string) error {
 	if err := i.addAuth(call.Header); err != nil {
 		return err
 	}
-	i.p.hintStdin()
-	body, err := i.body()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = body.Close() }()
-	call.Body, call.Length = body, body.length
-	if i.signHeader != "" {
-		call.Header.Set(i.signHeader, body.signature)
+	if !i.waitsForNobody() {
+		i.p.hintStdin()
+		body, err := i.body()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = body.Close() }()
+		call.Body, call.Length = body, body.length
+		if i.signHeader != "" {
+			call.Header.Set(i.signHeader, body.signature)
+		}
 	}
 	res, err := c.Invoke(cmd.Context(), call)
 	if err != nil {
@@ -186,6 +188,12 @@ func (b *callBody) Close() error {
 		return nil
 	}
 	return b.close()
+}
+
+// waitsForNobody reports whether reading standard input would only keep a
+// person at a terminal waiting: calls to read or delete have no body.
+func (i *invokeFlags) waitsForNobody() bool {
+	return i.signHeader == "" && isTerminal(i.p.Stdin) && (i.method == http.MethodGet || i.method == http.MethodDelete)
 }
 
 // body is standard input, streamed. A signature goes ahead of what it signs, so

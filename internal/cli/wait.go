@@ -138,5 +138,5 @@ func (p *program) showLastLines(ctx context.Context, c *client.Client, ref lofn.
 		}
 		p.notef("%s | %s\n", display(ref), line.Text)
 	}
-	p.notef("see \"lofn describe %s\" and \"lofn logs %s\"\n", display(ref), display(ref))
+	p.notef("the platform goes on trying; see \"lofn describe %s\" and \"lofn logs %s\"\n", display(ref), display(ref))
 }
