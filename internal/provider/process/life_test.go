@@ -235,7 +235,7 @@ func TestResolve(t *testing.T) {
 func TestUsage(t *testing.T) {
 	r := newRig(t)
 	r.self()
-	fn := function("worker", "self")
+	fn := function("worker", "self", "exec_timeout=1")
 	replica := r.deploy(fn)[0]
 	usage, err := r.Usage(t.Context(), fn.Ref)
 	if err != nil || usage.MemoryBytes < 1<<20 {

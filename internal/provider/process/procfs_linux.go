@@ -81,12 +81,28 @@ func listeners(port int) []string {
 }
 
 // sweep kills the processes of the replicas, as far as their environment tells
-// which they are: it is for machines where the kernel does not tie a replica's
-// processes together.
+// which they are, and returns when they are gone: it is for machines where the
+// kernel does not tie a replica's processes together.
 func sweep(ids []string) {
 	if len(ids) == 0 {
 		return
 	}
+	// Killing takes effect a moment later, and what is being killed may have
+	// forked meanwhile.
+	for pause := time.Millisecond; pause < time.Second; pause *= 2 {
+		strays := strays(ids)
+		for _, pid := range strays {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if len(strays) == 0 {
+			return
+		}
+		time.Sleep(pause)
+	}
+}
+
+// strays returns the processes that have the mark of one of the replicas.
+func strays(ids []string) (pids []int) {
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -96,7 +112,8 @@ func sweep(ids []string) {
 		environ, _ := os.ReadFile("/proc/" + e.Name() + "/environ")
 		id := variable(strings.Split(string(environ), "\x00"), envInstance)
 		if id != "" && slices.Contains(ids, id) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+			pids = append(pids, pid)
 		}
 	}
+	return pids
 }
