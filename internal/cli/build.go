@@ -21,7 +21,6 @@ type buildFlags struct {
 	p                                  *program
 	parallel                           int
 	noCache, shrinkwrap, quiet, noPull bool
-	keepTemplates                      bool
 	args, options, labels, copies      []string
 	overwrite                          bool
 }

@@ -48,7 +48,7 @@ As with faas-cli the command returns when the platform accepted the functions;
 			return d.run(cmd, s, source.tag)
 		},
 	}
-	d.target.addGateway(cmd)
+	d.addGateway(cmd)
 	source.add(cmd)
 	d.add(cmd, false)
 	return cmd

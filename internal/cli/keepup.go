@@ -44,7 +44,7 @@ func newKeeper(up *upFlags, cmd *cobra.Command, s *stack.Stack) (*keeper, error)
 		return nil, err
 	}
 	return &keeper{
-		p: up.buildFlags.p, up: up, cmd: cmd, client: c, push: push, stack: s, done: map[string]bool{},
+		p: up.p, up: up, cmd: cmd, client: c, push: push, stack: s, done: map[string]bool{},
 	}, nil
 }
 
@@ -114,6 +114,7 @@ func sameFunction(a, b stack.Function) bool {
 }
 
 // redeploy takes each function that changed through build, push and deploy.
+// What goes wrong with one is said, and ends nothing.
 func (k *keeper) redeploy(ctx context.Context, c change) {
 	_ = inParallel(ctx, k.up.parallel, c.functions(), func(ctx context.Context, name string) error {
 		f := k.stack.Function(name)
@@ -124,14 +125,12 @@ func (k *keeper) redeploy(ctx context.Context, c change) {
 			k.note("%s: %s changed", name, files)
 		}
 		did, err := k.one(ctx, *f, c.rebuild[name])
-		switch {
-		case ctx.Err() != nil, errors.Is(err, errReported):
-		case err != nil:
-			k.note("%s: %s", name, k.plain(err))
-		default:
+		if err == nil {
 			k.note("%s: %s (%s)", name, did, seconds(time.Since(c.since)))
+		} else if ctx.Err() == nil && !errors.Is(err, errReported) {
+			k.note("%s: %s", name, k.plain(err))
 		}
-		return nil
+		return err
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -94,5 +93,3 @@ func merged(base, over map[string]string) map[string]string {
 	maps.Copy(out, over)
 	return out
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

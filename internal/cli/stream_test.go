@@ -37,7 +37,7 @@ func echoGateway(t *testing.T) string {
 }
 
 // start runs a command line, whose standard input and output are returned.
-func start(t *testing.T, ctx context.Context, gateway string, args ...string) (in io.WriteCloser, out *bufio.Reader, code <-chan int) {
+func start(ctx context.Context, t *testing.T, gateway string, args ...string) (in io.WriteCloser, out *bufio.Reader, code <-chan int) {
 	t.Helper()
 	inReader, inWriter := io.Pipe()
 	outReader, outWriter := io.Pipe()
@@ -57,7 +57,7 @@ func start(t *testing.T, ctx context.Context, gateway string, args ...string) (i
 // The body goes out while it is being written, and the answer is printed while
 // it arrives.
 func TestInvokeStreams(t *testing.T) {
-	in, out, code := start(t, t.Context(), echoGateway(t), "invoke", "echo")
+	in, out, code := start(t.Context(), t, echoGateway(t), "invoke", "echo")
 	for _, line := range []string{"one\n", "two\n"} {
 		if _, err := io.WriteString(in, line); err != nil {
 			t.Fatal(err)
@@ -89,7 +89,7 @@ func TestInterrupt(t *testing.T) {
 	gateway.Log(lofn.LogMessage{Name: "f", Namespace: lofn.DefaultNamespace, Text: "line"})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, out, code := start(t, ctx, gateway.URL, "logs", "f", "--time-format", "")
+	_, out, code := start(ctx, t, gateway.URL, "logs", "f", "--time-format", "")
 	if line, err := out.ReadString('\n'); line != "line\n" {
 		t.Fatalf("got %q, %v", line, err)
 	}

@@ -153,7 +153,7 @@ func (p *program) pullTemplate(ctx context.Context, name, source string, keep bo
 			return p.pull(ctx, repository, keep)
 		}
 	}
-	return cmp.Or(missing, error(lofn.Errorf(lofn.NotFound, "template %q is not in the template store", name)))
+	return cmp.Or(missing, lofn.Errorf(lofn.NotFound, "template %q is not in the template store", name))
 }
 
 func (p *program) readTemplateStore(ctx context.Context, location string) ([]build.StoreTemplate, error) {
