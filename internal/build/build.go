@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -203,6 +204,7 @@ func (req *Request) make(ctx context.Context, run *runner, all sources, inputs s
 	if err != nil {
 		return StoredImage{}, err
 	}
+	maps.DeleteFunc(f.memo.Steps, func(step, _ string) bool { return !kept.done[step] })
 	if err := f.assemble(all, kept.outputs); err != nil {
 		return StoredImage{}, err
 	}
@@ -212,7 +214,13 @@ func (req *Request) make(ctx context.Context, run *runner, all sources, inputs s
 	if err := f.checkTools(ctx, run); err != nil {
 		return StoredImage{}, err
 	}
-	if err := f.runSteps(ctx, run, kept); err != nil {
+	err = f.runSteps(ctx, run, kept)
+	// Written down even if a step failed, so that a slip in the handler does
+	// not cost the installed dependencies.
+	if memoErr := f.writeMemo(); err == nil {
+		err = memoErr
+	}
+	if err != nil {
 		return StoredImage{}, err
 	}
 	layers, err := req.pack(f, run.template, kept)
@@ -285,8 +293,6 @@ func (f *folder) runSteps(ctx context.Context, run *runner, kept keptSteps) erro
 		if err != nil {
 			return err
 		}
-		// Forgotten first: a step that is cut short leaves nothing to keep.
-		delete(f.memo.Steps, s.Name)
 		if !holds {
 			continue
 		}
@@ -297,7 +303,7 @@ func (f *folder) runSteps(ctx context.Context, run *runner, kept keptSteps) erro
 			f.memo.Steps[s.Name] = digest
 		}
 	}
-	return f.writeMemo()
+	return nil
 }
 
 // pack stores the layers, and takes those from the last build that hold only

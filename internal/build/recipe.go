@@ -63,6 +63,7 @@ type step struct {
 	Keep *keep `yaml:"keep"`
 }
 
+// keep has patterns of the paths that a step reads, and paths that it writes.
 type keep struct {
 	Inputs  []string `yaml:"inputs"`
 	Outputs []string `yaml:"outputs"`
@@ -199,7 +200,7 @@ func (r *recipe) paths() []string {
 			all = append(all, s.Dir)
 		}
 		if s.Keep != nil {
-			all = append(append(all, s.Keep.Inputs...), s.Keep.Outputs...)
+			all = append(all, s.Keep.Outputs...)
 		}
 		if s.When.Finds != nil {
 			all = append(all, s.When.Finds.In)
@@ -221,6 +222,9 @@ func (r *recipe) patterns() []string {
 	for _, s := range r.Steps {
 		if s.When.Finds != nil {
 			all = append(all, s.When.Finds.Name)
+		}
+		if s.Keep != nil {
+			all = append(all, s.Keep.Inputs...)
 		}
 	}
 	return all

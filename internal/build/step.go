@@ -265,7 +265,12 @@ func holdsSomething(v any, keys []string) bool {
 
 // inputs digests all that the outputs of a kept step depend on.
 func (r *runner) inputs(s step, all sources) (string, error) {
-	files, err := all.digest(func(p string) bool { return slices.Contains(s.Keep.Inputs, p) })
+	files, err := all.digest(func(p string) bool {
+		return slices.ContainsFunc(s.Keep.Inputs, func(pattern string) bool {
+			matched, _ := path.Match(pattern, p)
+			return matched
+		})
+	})
 	if err != nil {
 		return "", err
 	}

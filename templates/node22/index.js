@@ -157,16 +157,11 @@ function invoke (handler, event) {
       return context.fail(err)
     }
     Promise.resolve(returned).then((value) => {
-      // A handler that is not async and returns nothing answers later, through
-      // the context or the callback.
-      const later = value === undefined && (takesCallback || !isPromise(returned))
+      // A handler that takes a callback and returns nothing will call it.
+      const later = takesCallback && returned === undefined
       if (!later) finish(undefined, value)
     }, (err) => context.fail(err))
   })
-}
-
-function isPromise (value) {
-  return value !== null && typeof value === 'object' && typeof value.then === 'function'
 }
 
 // encode returns a value's bytes and its type.
