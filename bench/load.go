@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -76,7 +77,8 @@ func callUntil(ctx context.Context, t target, end time.Time) ([]time.Duration, e
 		if err != nil {
 			return nil, err
 		}
-		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		_, err = io.Copy(io.Discard, answer.Body)
+		if err := errors.Join(err, answer.Body.Close()); err != nil {
 			return nil, err
 		}
 		if answer.StatusCode != http.StatusOK {
