@@ -152,8 +152,8 @@ func answer(fn lofn.Function, _ string) http.Handler {
 		text = fn.Name
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
-		io.WriteString(w, text)
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, text)
 	})
 }
 
@@ -182,7 +182,7 @@ func (s starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet.
 	s.mu.Lock()
 	s.instances[id] = i
 	s.mu.Unlock()
-	go i.server.Serve(listener)
+	go func() { _ = i.server.Serve(listener) }()
 	return i, nil
 }
 
@@ -220,13 +220,13 @@ func (i *instance) Err() error                         { return i.err }
 
 // Stop implements fleet.Instance.
 func (i *instance) Stop(ctx context.Context) {
-	i.server.Shutdown(ctx)
+	_ = i.server.Shutdown(ctx)
 	i.end(nil)
 }
 
 func (i *instance) end(err error) {
 	i.once.Do(func() {
-		i.server.Close()
+		_ = i.server.Close()
 		i.forget()
 		i.err = err
 		close(i.done)

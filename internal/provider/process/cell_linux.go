@@ -157,13 +157,13 @@ func (c *cell) writeSecret(name string, value []byte) error {
 	return replaceFile(c.handles.secrets, name, value)
 }
 
-// seal lets go of what is only needed to start processes.
-func (c *cell) seal() {
+// forgo lets go of a handle that is not needed in this cell any more.
+func (c *cell) forgo(handle *int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.handles.namespace >= 0 {
-		unix.Close(c.handles.namespace)
-		c.handles.namespace = -1
+	if *handle >= 0 {
+		unix.Close(*handle)
+		*handle = -1
 	}
 }
 

@@ -250,7 +250,7 @@ func (g *group) remove() {
 	}
 	if g.unified != nil {
 		dir := g.unified.Name()
-		g.unified.Close()
+		_ = g.unified.Close()
 		removeGroup(dir)
 	}
 	for _, dir := range []string{g.memory, g.cpu} {

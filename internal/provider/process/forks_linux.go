@@ -39,6 +39,7 @@ func (m *linux) startForks(p *program) (instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.forgo(&c.handles.sockets)
 	f := &forks{cell: c, done: make(chan struct{}), pids: make(map[int]bool)}
 	if err := f.listen(); err != nil {
 		c.close()
@@ -107,6 +108,7 @@ func (f *forks) start(cmd *exec.Cmd) error {
 	if err != nil {
 		return f.explain(err)
 	}
+	f.machine.adopt(cmd.Process.Pid)
 	f.running.Lock()
 	f.pids[cmd.Process.Pid] = true
 	f.running.Unlock()
@@ -146,7 +148,7 @@ func (f *forks) Stop(ctx context.Context) {
 func (f *forks) finish(err error) {
 	f.once.Do(func() {
 		f.err = err
-		f.server.Close()
+		_ = f.server.Close()
 		f.close()
 		close(f.done)
 		f.ended()

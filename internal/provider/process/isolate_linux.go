@@ -27,7 +27,7 @@ const envIsolated = "LOFN_ISOLATED"
 // A program calls it first of all, before it opens or starts anything.
 func Isolate() (status int, started bool) {
 	if os.Getenv(envIsolated) != "" || privileged() {
-		os.Unsetenv(envIsolated)
+		_ = os.Unsetenv(envIsolated)
 		return 0, false
 	}
 	// The child dies with the thread that started it.

@@ -4,6 +4,7 @@ package process_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -294,7 +295,7 @@ func TestCloseFinishesInTime(t *testing.T) {
 	replica := r.deploy(function("blocked", "self"))[0]
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := r.Fleet.Close(ctx); err != context.DeadlineExceeded {
+	if err := r.Fleet.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Close: %v", err)
 	}
 	if left := processes(replica.ID); len(left) > 0 {

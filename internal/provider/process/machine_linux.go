@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -25,6 +26,8 @@ type linux struct {
 	ports   ports
 	cgroups *cgroups
 	lookup  lookup
+	// processes bounds how many processes a function may have.
+	processes uint64
 	// path is the PATH of functions that bring none.
 	path string
 	// runDir is a handle on Config.RunDir: through it, sockets are in reach
@@ -38,7 +41,7 @@ type linux struct {
 type nested struct{ uid, gid int }
 
 func newMachine(c Config) (machine, error) {
-	m := &linux{Config: c, ports: ports{used: make(map[int]bool)}, buffers: newBuffers()}
+	m := &linux{Config: c, ports: ports{used: make(map[int]bool)}, buffers: newBuffers(), processes: processBound()}
 	earlier, err := m.openRunDir()
 	if err != nil {
 		return nil, err
@@ -48,10 +51,10 @@ func newMachine(c Config) (machine, error) {
 		return nil, err
 	}
 	var denied error
-	m.sandbox, denied = newSandbox(stage)
+	m.sandbox, denied = newSandbox(stage, m.Log)
 	if err := m.choose(denied, earlier); err != nil {
 		m.sandbox.close()
-		m.runDir.Close()
+		_ = m.runDir.Close()
 		return nil, err
 	}
 	m.cgroups = newCgroups(m.RunDir)
@@ -146,6 +149,29 @@ func (m *linux) attributes(uid int) *syscall.SysProcAttr {
 	sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: m.nested.gid, HostID: 0, Size: 1}}
 	sys.Credential = &syscall.Credential{Uid: uint32(m.nested.uid), Gid: uint32(m.nested.gid), NoSetGroups: true}
 	return sys
+}
+
+// adopt bounds the harm that a process can do which has just been started.
+func (m *linux) adopt(pid int) {
+	// When memory runs out, a function goes before the platform does.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("500"), 0)
+	if m.users == nil {
+		return // the limit would be on all that the user runs
+	}
+	bound := &unix.Rlimit{Cur: m.processes, Max: m.processes}
+	_ = unix.Prlimit(pid, unix.RLIMIT_NPROC, bound, nil)
+}
+
+// processBound is how many processes and threads a function may have, so that
+// one that forks without end leaves room for others.
+func processBound() uint64 {
+	const fewest, usual = 1024, 32768
+	content, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	limit, parsed := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64)
+	if err != nil || parsed != nil {
+		limit = usual
+	}
+	return max(limit/8, fewest)
 }
 
 // variable returns the last value of the name among "NAME=value" pairs.

@@ -21,6 +21,7 @@ type Provider struct {
 	*fleet.Fleet
 	config  Config
 	machine machine
+	closing sync.Once
 
 	// syncing orders secret updates, so that an older value cannot overwrite a
 	// newer one.
@@ -84,7 +85,9 @@ func New(c Config) (*Provider, error) {
 // Close stops all replicas, letting them finish their calls until ctx ends,
 // and returns when none of their processes is left.
 func (p *Provider) Close(ctx context.Context) error {
-	return errors.Join(p.Fleet.Close(ctx), p.machine.close())
+	err := p.Fleet.Close(ctx)
+	p.closing.Do(func() { err = errors.Join(err, p.machine.close()) })
+	return err
 }
 
 // Resolve implements lofn.Resolver.

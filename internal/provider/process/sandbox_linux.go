@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,6 +24,7 @@ const (
 // mount namespace that every view starts from.
 type sandbox struct {
 	jobs chan func()
+	log  *slog.Logger
 	// base is the namespace with the machine's file system and the mount
 	// points that a view needs, or -1 if there can be none.
 	base int
@@ -35,14 +37,13 @@ const threads = 2
 
 // newSandbox returns a sandbox without isolation, along with the reason, where
 // mount namespaces are not permitted.
-func newSandbox(stage string) (s *sandbox, denied error) {
-	s = &sandbox{jobs: make(chan func()), base: -1}
+func newSandbox(stage string, log *slog.Logger) (s *sandbox, denied error) {
+	s = &sandbox{jobs: make(chan func()), log: log, base: -1}
 	for range threads {
-		ready := make(chan error)
+		ready := make(chan struct{})
 		onThread(func() {
-			err := s.settle(stage)
-			denied = errors.Join(denied, err)
-			ready <- err
+			denied = errors.Join(denied, s.settle(stage))
+			close(ready)
 			for job := range s.jobs {
 				job()
 			}
@@ -87,7 +88,7 @@ func (s *sandbox) settle(stage string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("a mount namespace: %w", err)
 	}
-	if err := makeBase(stage); err != nil {
+	if err := s.makeBase(stage); err != nil {
 		return err
 	}
 	var err error
@@ -118,7 +119,7 @@ func (s *sandbox) within(ns int, f func() error) error {
 		}
 		// Whoever comes next says where it wants to be; going back only lets
 		// go of a view that may end.
-		defer unix.Setns(s.base, unix.CLONE_NEWNS)
+		defer func() { _ = unix.Setns(s.base, unix.CLONE_NEWNS) }()
 		return f()
 	})
 }
@@ -133,7 +134,7 @@ func (s *sandbox) close() {
 // makeBase gives the thread's mount namespace a new root, on which all that
 // the machine has is mounted, and the mount points of a view besides: folders
 // that may not exist on the machine, and that must not be made there.
-func makeBase(stage string) error {
+func (s *sandbox) makeBase(stage string) error {
 	// Slaves follow what the machine mounts and unmounts later, so that a
 	// function neither misses a new disk nor keeps one from being removed.
 	if err := mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
@@ -147,7 +148,7 @@ func makeBase(stage string) error {
 	if err := mount("", stage, "", unix.MS_UNBINDABLE, ""); err != nil {
 		return err
 	}
-	if err := populate(stage); err != nil {
+	if err := s.populate(stage); err != nil {
 		return err
 	}
 	old := filepath.Join(stage, ".old")
@@ -166,23 +167,17 @@ func makeBase(stage string) error {
 	return os.Remove("/.old")
 }
 
-func populate(root string) error {
-	mountpoints := map[string][]string{
-		"/home": {"app"},
-		"/var":  {"openfaas"},
-	}
-	if err := mirror("/", root, "home", "var"); err != nil {
-		return err
-	}
-	for dir, own := range mountpoints {
+// populate mounts what the machine has at the new root. The folders that get
+// mount points of a view are made anew, with the machine's entries in them.
+func (s *sandbox) populate(root string) error {
+	s.mirror("/", root, "home", "var")
+	for dir, own := range map[string]string{"/home": "app", "/var": "openfaas"} {
 		if err := os.Mkdir(root+dir, 0o755); err != nil {
 			return err
 		}
-		if err := mirror(dir, root+dir, own...); err != nil {
-			return err
-		}
+		s.mirror(dir, root+dir, own)
 	}
-	for _, dir := range []string{lofn.AppDir, lofn.SecretsPath, socketDir, emptyDir} {
+	for _, dir := range []string{lofn.AppDir, lofn.SecretsPath, socketDir, emptyDir, "/tmp"} {
 		if err := os.MkdirAll(root+dir, 0o755); err != nil {
 			return err
 		}
@@ -191,30 +186,28 @@ func populate(root string) error {
 }
 
 // mirror mounts each entry of the folder from in the folder to, with what is
-// mounted below it.
-func mirror(from, to string, except ...string) error {
+// mounted below it. One that cannot be mounted, such as another user's own
+// file system, is missing then.
+func (s *sandbox) mirror(from, to string, except ...string) {
 	entries, err := os.ReadDir(from)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.log.Warn("functions will not see all of a folder", "folder", from, "reason", err)
 	}
 	for _, e := range entries {
 		if slices.Contains(except, e.Name()) {
 			continue
 		}
-		if err := mirrorOne(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
-			return err
+		path := filepath.Join(from, e.Name())
+		if err := mirrorOne(path, filepath.Join(to, e.Name())); err != nil {
+			s.log.Warn("functions will not see a folder or file", "path", path, "reason", err)
 		}
 	}
-	return nil
 }
 
 func mirrorOne(from, to string) error {
 	info, err := os.Lstat(from)
 	if err != nil {
-		return nil // it went away
+		return err
 	}
 	switch {
 	case info.Mode()&os.ModeSymlink != 0:

@@ -53,7 +53,7 @@ func (m *linux) startServer(ctx context.Context, p *program) (instance, error) {
 		}
 		return nil, err
 	}
-	s.seal()
+	s.forgo(&s.handles.namespace)
 	return s, nil
 }
 
@@ -86,6 +86,7 @@ func (s *server) launch() error {
 	if err != nil {
 		return errors.Join(s.explain(err), p.abandon())
 	}
+	s.machine.adopt(s.child.pid)
 	s.pump = p
 	go p.run(s.machine.buffers)
 	return nil
@@ -145,7 +146,7 @@ func (s *server) accepts(ctx context.Context, network, address string) bool {
 	if err != nil {
 		return false
 	}
-	conn.Close()
+	_ = conn.Close()
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok && !listening(family(s.child.pid), tcp.Port) {
 		return false
 	}
@@ -160,7 +161,7 @@ func (s *server) end() {
 	case <-s.pump.done:
 	case <-time.After(time.Second):
 		// Somebody else holds the other end of the pipe.
-		s.pump.from.Close()
+		_ = s.pump.from.Close()
 		<-s.pump.done
 	}
 	how := s.child.fate()
