@@ -15,7 +15,9 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.release=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
-.PHONY: help build demo test test-examples check lint bench dist clean
+DIST := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
+
+.PHONY: FORCE help build demo test test-examples check lint bench dist clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +47,7 @@ check: ## the quick loop: format, vet, the house rules, short tests
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:" $$unformatted; exit 1; fi
 	go vet ./...
-	go test -short .
+	go test .
 	go test -short ./...
 
 lint: ## golangci-lint with .golangci.yml
@@ -55,11 +57,11 @@ lint: ## golangci-lint with .golangci.yml
 bench: build ## calls per second, latency, memory per function, as a table
 	go run ./bench -lofn bin/lofn
 
-dist: ## reproducible binaries in dist/ with their checksums
-	@rm -rf dist && mkdir -p dist
-	$(foreach target,linux/amd64 linux/arm64 darwin/amd64 darwin/arm64,\
-	GOOS=$(dir $(target)) && GOOS=$${GOOS%/} GOARCH=$(notdir $(target)) $(GOBUILD) -o dist/lofn-$(subst /,-,$(target)) ./cmd/lofn &&) true
-	cd dist && sha256sum lofn-* | tee sha256sums
+dist: $(DIST:%=dist/lofn-%) ## reproducible binaries in dist/ with their checksums
+	cd dist && sha256sum $(DIST:%=lofn-%) | tee sha256sums
+
+dist/lofn-%: FORCE
+	GOOS=$(firstword $(subst -, ,$*)) GOARCH=$(lastword $(subst -, ,$*)) $(GOBUILD) -o $@ ./cmd/lofn
 
 clean: ## remove what was built
 	rm -rf bin build dist
