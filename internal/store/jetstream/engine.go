@@ -24,8 +24,11 @@ import (
 )
 
 const (
-	// maxValueBytes bounds one encoded record.
-	maxValueBytes = 8 << 20
+	// maxPayloadBytes is the most that the server takes in one message; it
+	// warns of more.
+	maxPayloadBytes = 8 << 20
+	// maxValueBytes bounds one encoded record, and leaves room for headers.
+	maxValueBytes = maxPayloadBytes - 64<<10
 	// spareBytes is what a write leaves free on the disk, so that the engine
 	// can always compact its files and record deletions.
 	spareBytes = 16 << 20
@@ -57,6 +60,9 @@ type Engine struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	close  sync.Once
+
+	mu        sync.Mutex
+	witnesses map[string]*witness
 }
 
 // Open starts an engine over cfg.Dir. Errors name the folder and what to do.
@@ -64,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, lofn.Errorf(lofn.Unavailable, "the store's folder %s cannot be made: %w", cfg.Dir, err)
 	}
-	e := &Engine{dir: cfg.Dir, log: cfg.Log}
+	e := &Engine{dir: cfg.Dir, log: cfg.Log, witnesses: make(map[string]*witness)}
 	if err := e.start(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("the store in %s does not start: %w", cfg.Dir, err)
@@ -87,8 +93,7 @@ func (e *Engine) start() error {
 		JetStreamMaxMemory:     maxMemoryBytes,
 		JetStreamMaxStore:      maxDiskBytes,
 		DisableJetStreamBanner: true,
-		// A record's headers count as payload.
-		MaxPayload: maxValueBytes + 64<<10,
+		MaxPayload:             maxPayloadBytes,
 	})
 	if err != nil {
 		return err
@@ -142,7 +147,27 @@ func (e *Engine) Close() {
 			e.server.Shutdown()
 			e.server.WaitForShutdown()
 		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, w := range e.witnesses {
+			w.close()
+		}
 	})
+}
+
+// witness returns the one of a bucket, shared by all of the bucket's stores.
+func (e *Engine) witness(bucket string) (*witness, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.witnesses[bucket]; w != nil {
+		return w, nil
+	}
+	w, err := openWitness(filepath.Join(e.dir, bucket+".witness"), e.log)
+	if err != nil {
+		return nil, lofn.Errorf(lofn.Unavailable, "the store's folder %s cannot be used: %w", e.dir, err)
+	}
+	e.witnesses[bucket] = w
+	return w, nil
 }
 
 // room reports whether the disk takes n more bytes. Asking before the write

@@ -26,18 +26,14 @@ func (Key) GoString() string { return "jetstream.Key{…}" }
 // and the key is missing, or is another, that is an error and nothing is
 // written.
 func NewSealedStore[T any](ctx context.Context, engine *Engine, bucket, keyPath string) (*Store[T], error) {
-	s, err := NewStore[T](ctx, engine, bucket, nil)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := s.snapshot(ctx, "")
+	s, entries, err := open[T](ctx, engine, bucket)
 	if err != nil {
 		return nil, err
 	}
 	key, err := ReadKey(keyPath)
 	if errors.Is(err, fs.ErrNotExist) {
-		if len(entries) > 0 {
-			return nil, lofn.Errorf(lofn.Internal, "the key file %s is missing, and %d encrypted records in %s cannot be read without it: restore the file from a backup", keyPath, len(entries), bucket)
+		for range live(entries) {
+			return nil, lofn.Errorf(lofn.Internal, "the key file %s is missing, and the encrypted records of %s in %s cannot be read without it: restore the file from a backup", keyPath, bucket, engine.dir)
 		}
 		key, err = LoadKey(keyPath)
 	}
@@ -45,7 +41,7 @@ func NewSealedStore[T any](ctx context.Context, engine *Engine, bucket, keyPath 
 		return nil, err
 	}
 	s.codec = Sealed[T](key)
-	for _, e := range entries {
+	for e := range live(entries) {
 		if _, err := s.record(e); err != nil {
 			return nil, lofn.Errorf(lofn.Internal, "the key file %s does not open the encrypted records: %w: restore the file that they were made with", keyPath, err)
 		}

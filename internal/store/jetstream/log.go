@@ -1,8 +1,10 @@
 package jetstream
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 )
 
@@ -22,22 +24,29 @@ func (b *logBridge) fatal() string {
 	return b.lastFatal
 }
 
+// Fatalf receives why the server gave up.
 func (b *logBridge) Fatalf(format string, v ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lastFatal = fmt.Sprintf(format, v...)
 }
 
-func (b *logBridge) Errorf(format string, v ...any) {
-	b.log.Error("store: " + fmt.Sprintf(format, v...))
+// Warnf receives among others what the server has to say about recovering
+// after a crash, which is no reason for alarm: a loss is found by the witness.
+func (b *logBridge) Warnf(format string, v ...any) {
+	level := slog.LevelWarn
+	if strings.HasPrefix(fmt.Sprintf(format, v...), "Filestore [") {
+		level = slog.LevelInfo
+	}
+	b.say(level, format, v)
 }
-func (b *logBridge) Warnf(format string, v ...any) { b.log.Warn("store: " + fmt.Sprintf(format, v...)) }
-func (b *logBridge) Noticef(format string, v ...any) {
-	b.log.Debug("store: " + fmt.Sprintf(format, v...))
-}
-func (b *logBridge) Debugf(format string, v ...any) {
-	b.log.Debug("store: " + fmt.Sprintf(format, v...))
-}
-func (b *logBridge) Tracef(format string, v ...any) {
-	b.log.Debug("store: " + fmt.Sprintf(format, v...))
+
+// Errorf, Noticef, Debugf and Tracef complete the server's Logger.
+func (b *logBridge) Errorf(format string, v ...any)  { b.say(slog.LevelError, format, v) }
+func (b *logBridge) Noticef(format string, v ...any) { b.say(slog.LevelDebug, format, v) }
+func (b *logBridge) Debugf(format string, v ...any)  { b.say(slog.LevelDebug, format, v) }
+func (b *logBridge) Tracef(format string, v ...any)  { b.say(slog.LevelDebug, format, v) }
+
+func (b *logBridge) say(level slog.Level, format string, v []any) {
+	b.log.Log(context.Background(), level, "store: "+fmt.Sprintf(format, v...))
 }

@@ -4,87 +4,71 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lofn"
 )
 
-// Store is a lofn.Store: one bucket of an Engine.
+// operationHeader marks the version of a record that stands for its deletion,
+// as in any JetStream key-value bucket.
+const (
+	operationHeader = "KV-Operation"
+	operationDelete = "DEL"
+)
+
+// Store is a lofn.Store: one bucket of an Engine. On the server it is a
+// key-value bucket like any other, with a history of one.
 type Store[T any] struct {
-	engine *Engine
-	bucket string
-	codec  Codec[T]
-	kv     jetstream.KeyValue
+	engine  *Engine
+	bucket  string
+	codec   Codec[T]
+	stream  jetstream.Stream
+	witness *witness
 }
 
 // NewStore opens a bucket of the engine, making it at its first use. A bucket's
 // name is made of letters, digits, '-' and '_'. It must be used with the codec
-// that it was made with.
+// that it was made with. All records are read once: if one cannot be, or some
+// are missing, the error names the folder and says what to do.
 func NewStore[T any](ctx context.Context, engine *Engine, bucket string, codec Codec[T]) (*Store[T], error) {
-	s := &Store[T]{engine: engine, bucket: bucket, codec: codec}
-	kv, err := engine.js.KeyValue(ctx, bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = s.create(ctx)
-	}
+	s, entries, err := open[T](ctx, engine, bucket)
 	if err != nil {
-		return nil, s.translate(err, "the store of "+bucket+" cannot be opened")
+		return nil, err
 	}
-	s.kv = kv
+	s.codec = codec
+	for e := range live(entries) {
+		if _, err := s.record(e); err != nil {
+			return nil, s.damaged(err)
+		}
+	}
 	return s, nil
 }
 
-func (s *Store[T]) create(ctx context.Context) (jetstream.KeyValue, error) {
-	dir := s.engine.streamDir(s.stream())
-	if _, err := os.Stat(dir); err == nil {
-		// The server leaves out what it cannot load, and would write over it.
-		return nil, lofn.Errorf(lofn.Internal, "the records of %s in %s are damaged and cannot be read: restore the folder from a backup, or move it away to start without them", s.bucket, dir)
-	}
-	if err := s.engine.room(0); err != nil {
-		return nil, err
-	}
-	return s.engine.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket:  s.bucket,
-		History: 1,
-		Storage: jetstream.FileStorage,
-	})
-}
-
-// stream is the name of the stream under the bucket, and prefix what the
-// subjects of its records begin with.
-func (s *Store[T]) stream() string { return "KV_" + s.bucket }
-func (s *Store[T]) prefix() string { return "$KV." + s.bucket + "." }
-
 // Get implements lofn.Store.
 func (s *Store[T]) Get(ctx context.Context, ref lofn.Ref) (lofn.Record[T], error) {
-	if validate(ref) != nil {
-		return lofn.Record[T]{}, notFound(ref)
-	}
-	e, err := s.kv.Get(ctx, key(ref))
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return lofn.Record[T]{}, notFound(ref)
-	}
+	e, err := s.latest(ctx, ref)
 	if err != nil {
 		return lofn.Record[T]{}, s.translate(err, ref.String()+" cannot be read")
 	}
-	return s.record(entry{key: e.Key(), ref: ref, revision: e.Revision(), data: e.Value()})
+	return s.record(e)
 }
 
 // List implements lofn.Store.
 func (s *Store[T]) List(ctx context.Context, namespace string) ([]lofn.Record[T], error) {
 	if namespace != "" && lofn.ValidateNamespace(namespace) != nil {
-		return nil, ctx.Err()
+		return nil, s.translate(ctx.Err(), s.bucket+" cannot be listed")
 	}
 	entries, err := s.snapshot(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}
 	records := make([]lofn.Record[T], 0, len(entries))
-	for _, ref := range slices.SortedFunc(maps.Keys(entries), lofn.Ref.Compare) {
-		record, err := s.record(entries[ref])
+	for e := range live(entries) {
+		record, err := s.record(e)
 		if err != nil {
 			return nil, err
 		}
@@ -93,35 +77,24 @@ func (s *Store[T]) List(ctx context.Context, namespace string) ([]lofn.Record[T]
 	return records, nil
 }
 
-// snapshot returns the entries that exist, of one namespace or of all.
-func (s *Store[T]) snapshot(ctx context.Context, namespace string) (map[lofn.Ref]entry, error) {
-	entries := make(map[lofn.Ref]entry)
-	visit := func(e entry) bool {
-		if e.deleted {
-			delete(entries, e.ref)
-		} else {
-			entries[e.ref] = e
+// live yields the entries that are not deleted, ordered by their Ref.
+func live(entries map[lofn.Ref]entry) func(yield func(entry) bool) {
+	return func(yield func(entry) bool) {
+		for _, ref := range slices.SortedFunc(maps.Keys(entries), lofn.Ref.Compare) {
+			if e := entries[ref]; !e.deleted && !yield(e) {
+				return
+			}
 		}
-		return true
 	}
-	synced := false
-	err := s.replay(ctx, namespace, visit, func() bool {
-		synced = true
-		return false
-	})
-	if err == nil && !synced {
-		err = s.translate(ctx.Err(), s.bucket+" cannot be listed")
-	}
-	return entries, err
 }
 
-// Put implements lofn.Store. A value that takes more than 8 MiB is an error
+// Put implements lofn.Store. A value that takes about 8 MiB or more is an error
 // with code Invalid, a full disk one with code Unavailable.
 func (s *Store[T]) Put(ctx context.Context, ref lofn.Ref, value T, expected lofn.Revision) (lofn.Revision, error) {
 	if err := validate(ref); err != nil {
 		return 0, err
 	}
-	data, err := s.codec.Encode(s.prefix()+key(ref), value)
+	data, err := s.codec.Encode(s.subject(ref), value)
 	if err != nil {
 		return 0, lofn.Errorf(lofn.Invalid, "%s cannot be stored: %w", ref, err)
 	}
@@ -131,54 +104,105 @@ func (s *Store[T]) Put(ctx context.Context, ref lofn.Ref, value T, expected lofn
 	if err := s.engine.room(len(data)); err != nil {
 		return 0, err
 	}
-	revision, err := s.write(ctx, ref, data, expected)
-	return lofn.Revision(revision), err
+	revision, err := s.write(ctx, ref, data, uint64(expected))
+	if err != nil {
+		return 0, s.translate(err, ref.String()+" was not stored")
+	}
+	return lofn.Revision(revision), nil
 }
 
-func (s *Store[T]) write(ctx context.Context, ref lofn.Ref, data []byte, expected lofn.Revision) (uint64, error) {
-	if expected == 0 {
-		revision, err := s.kv.Create(ctx, key(ref), data)
-		if wrongRevision(err) {
-			return 0, lofn.Errorf(lofn.Exists, "%s exists already", ref)
-		}
-		return revision, s.translate(err, ref.String()+" was not stored")
+// write puts data at the expected revision, 0 meaning that there is no record.
+func (s *Store[T]) write(ctx context.Context, ref lofn.Ref, data []byte, expected uint64) (uint64, error) {
+	message := &nats.Msg{Subject: s.subject(ref), Data: data}
+	revision, err := s.publish(ctx, message, expected)
+	if !wrongRevision(err) {
+		return revision, err
 	}
-	revision, err := s.kv.Update(ctx, key(ref), data, uint64(expected))
-	if wrongRevision(err) {
+	if expected != 0 {
 		return 0, conflict(ref)
 	}
-	return revision, s.translate(err, ref.String()+" was not stored")
+	// What is in the way may be no record but the marker of a deleted one.
+	e, err := s.newest(ctx, ref)
+	if err != nil {
+		return 0, err
+	}
+	if e.deleted {
+		revision, err = s.publish(ctx, message, e.revision)
+	}
+	if !e.deleted || wrongRevision(err) {
+		return 0, lofn.Errorf(lofn.Exists, "%s exists already", ref)
+	}
+	return revision, err
 }
 
-// Delete implements lofn.Store.
+// Delete implements lofn.Store. It works on a full disk too.
 func (s *Store[T]) Delete(ctx context.Context, ref lofn.Ref, expected lofn.Revision) error {
-	if validate(ref) != nil {
-		return notFound(ref)
-	}
-	_, err := s.kv.Get(ctx, key(ref))
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return notFound(ref)
-	case err != nil:
+	e, err := s.latest(ctx, ref)
+	if err != nil {
 		return s.translate(err, ref.String()+" was not deleted")
-	case expected == 0:
+	}
+	if lofn.Revision(e.revision) != expected {
 		return conflict(ref)
 	}
-	err = s.kv.Delete(ctx, key(ref), jetstream.LastRevision(uint64(expected)))
+	_, err = s.publish(ctx, &nats.Msg{
+		Subject: s.subject(ref),
+		Header:  nats.Header{operationHeader: []string{operationDelete}},
+	}, e.revision)
 	if wrongRevision(err) {
 		return conflict(ref)
 	}
 	return s.translate(err, ref.String()+" was not deleted")
 }
 
+// publish appends a version, if the one before it is still expected.
+func (s *Store[T]) publish(ctx context.Context, message *nats.Msg, expected uint64) (uint64, error) {
+	ack, err := s.engine.js.PublishMsg(ctx, message, jetstream.WithExpectLastSequencePerSubject(expected))
+	if err != nil {
+		return 0, err
+	}
+	s.witness.wrote(expected, ack.Sequence)
+	return ack.Sequence, nil
+}
+
+// latest returns the entry of a record, or an error with code NotFound if it
+// does not exist or was deleted.
+func (s *Store[T]) latest(ctx context.Context, ref lofn.Ref) (entry, error) {
+	if validate(ref) != nil {
+		return entry{}, notFound(ref)
+	}
+	e, err := s.newest(ctx, ref)
+	if err == nil && e.deleted {
+		return entry{}, notFound(ref)
+	}
+	return e, err
+}
+
+// newest is latest with deleted records.
+func (s *Store[T]) newest(ctx context.Context, ref lofn.Ref) (entry, error) {
+	message, err := s.stream.GetLastMsgForSubject(ctx, s.subject(ref))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return entry{}, notFound(ref)
+	}
+	if err != nil {
+		return entry{}, err
+	}
+	return s.entry(message.Subject, message.Sequence, message.Header.Get(operationHeader), message.Data)
+}
+
 // record decodes an entry.
 func (s *Store[T]) record(e entry) (lofn.Record[T], error) {
-	value, err := s.codec.Decode(s.prefix()+e.key, e.data)
+	value, err := s.codec.Decode(s.subject(e.ref), e.data)
 	if err != nil {
 		return lofn.Record[T]{}, lofn.Errorf(lofn.Internal, "%s in the store of %s cannot be read: %w", e.ref, s.bucket, err)
 	}
 	return lofn.Record[T]{Ref: e.ref, Value: value, Revision: lofn.Revision(e.revision)}, nil
 }
+
+// streamName is that of the stream under the bucket, prefix what the subjects
+// of its records begin with, and subject that of one record.
+func (s *Store[T]) streamName() string          { return "KV_" + s.bucket }
+func (s *Store[T]) prefix() string              { return "$KV." + s.bucket + "." }
+func (s *Store[T]) subject(ref lofn.Ref) string { return s.prefix() + key(ref) }
 
 // key is "namespace.name". A namespace has no dots, so it splits at the first
 // one, whatever the name has.

@@ -15,9 +15,11 @@ func TestStore(t *testing.T) {
 	})
 }
 
+func testLog(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
 func openEngine(t *testing.T, dir string) *jetstream.Engine {
 	t.Helper()
-	engine, err := jetstream.Open(t.Context(), jetstream.Config{Dir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	engine, err := jetstream.Open(t.Context(), jetstream.Config{Dir: dir, Log: testLog(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

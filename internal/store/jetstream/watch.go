@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -12,13 +13,23 @@ import (
 	"lofn"
 )
 
-// entry is a version of a record as the engine has it.
+const (
+	// idleTime is how long to wait for the next existing record before asking
+	// the server whether there is one.
+	idleTime = 500 * time.Millisecond
+	// idleLimit is how often the server may say that there is one, and not
+	// deliver it, before the record counts as lost.
+	idleLimit = 4
+)
+
+// entry is the latest version of a key as the engine has it.
 type entry struct {
 	key      string
 	ref      lofn.Ref
 	revision uint64
-	deleted  bool
-	data     []byte
+	// deleted marks the version that stands for a deletion. It has no data.
+	deleted bool
+	data    []byte
 }
 
 // Watch implements lofn.Store. A reader that falls behind is given the latest
@@ -57,9 +68,28 @@ func (s *Store[T]) change(e entry) (lofn.Change[T], error) {
 	return lofn.Change[T]{Record: record}, err
 }
 
-// replay calls visit with the latest entry of each key, then synced, then
-// visit with every later entry, until one of them returns false or the context
-// ends. Neither is an error.
+// snapshot returns the latest version of every key, of one namespace or of
+// all; deleted keys are among them.
+func (s *Store[T]) snapshot(ctx context.Context, namespace string) (map[lofn.Ref]entry, error) {
+	entries := make(map[lofn.Ref]entry)
+	visit := func(e entry) bool {
+		entries[e.ref] = e
+		return true
+	}
+	whole := false
+	err := s.replay(ctx, namespace, visit, func() bool {
+		whole = true
+		return false
+	})
+	if err == nil && !whole {
+		err = s.translate(ctx.Err(), s.bucket+" cannot be listed")
+	}
+	return entries, err
+}
+
+// replay calls visit with the latest version of each key, then synced, then
+// visit with every later version, until one of them returns false or the
+// context ends. Neither is an error.
 func (s *Store[T]) replay(ctx context.Context, namespace string, visit func(entry) bool, synced func() bool) error {
 	if ctx.Err() != nil {
 		return nil
@@ -68,7 +98,7 @@ func (s *Store[T]) replay(ctx context.Context, namespace string, visit func(entr
 	if namespace != "" {
 		filter = s.prefix() + namespace + ".>"
 	}
-	consumer, err := s.engine.js.OrderedConsumer(ctx, s.stream(), jetstream.OrderedConsumerConfig{
+	consumer, err := s.engine.js.OrderedConsumer(ctx, s.streamName(), jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 	})
@@ -76,71 +106,90 @@ func (s *Store[T]) replay(ctx context.Context, namespace string, visit func(entr
 		return s.translate(err, s.bucket+" cannot be followed")
 	}
 	defer s.forget(consumer)
-	if consumer.CachedInfo().NumPending == 0 {
-		if !synced() {
-			return nil
-		}
-		synced = nil
-	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(64))
 	if err != nil {
 		return s.translate(err, s.bucket+" cannot be followed")
 	}
 	defer messages.Stop()
-	return s.deliver(ctx, messages, visit, synced)
+	more, err := s.existing(ctx, consumer, messages, visit)
+	if err != nil || !more || !synced() {
+		return err
+	}
+	for more && err == nil {
+		more, _, err = s.deliver(ctx, messages, visit)
+	}
+	return err
 }
 
-// deliver is the loop of replay; synced is nil if it was called already.
-func (s *Store[T]) deliver(ctx context.Context, messages jetstream.MessagesContext, visit func(entry) bool, synced func() bool) error {
-	for {
-		message, err := messages.Next(jetstream.NextContext(ctx))
-		if ctx.Err() != nil {
-			return nil
+// existing delivers the versions that exist. It returns false if visit did, or
+// the context ended.
+func (s *Store[T]) existing(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, visit func(entry) bool) (more bool, err error) {
+	if consumer.CachedInfo().NumPending == 0 {
+		return true, nil
+	}
+	for received, idle := uint64(0), 0; ; {
+		wait, cancel := context.WithTimeout(ctx, idleTime)
+		more, pending, err := s.deliver(wait, messages, visit)
+		timedOut := !more && err == nil && wait.Err() != nil
+		cancel()
+		switch {
+		case err != nil, ctx.Err() != nil, !more && !timedOut:
+			return false, err
+		case more && pending == 0:
+			return true, nil
+		case more:
+			received++
+			idle = 0
+			continue
 		}
-		if err != nil {
-			return s.translate(err, s.bucket+" cannot be followed")
+		if idle++; idle > idleLimit {
+			return false, s.damaged(fmt.Errorf("%d were read, and the next one cannot be", received))
 		}
-		e, pending, err := s.entry(message)
-		if err != nil {
-			return err
-		}
-		if !visit(e) || ctx.Err() != nil {
-			return nil
-		}
-		if synced != nil && pending == 0 {
-			if !synced() {
-				return nil
-			}
-			synced = nil
+		// What was counted may have been replaced before it was delivered.
+		info, err := consumer.Info(ctx)
+		if err == nil && info.NumPending == 0 && info.Delivered.Consumer == received {
+			return true, nil
 		}
 	}
 }
 
-// entry reads a message of the stream, and how many are waiting behind it.
-func (s *Store[T]) entry(message jetstream.Msg) (e entry, pending uint64, err error) {
+// deliver waits for the next version and visits it. It returns false if visit
+// did, or the context ended, and how many versions are waiting behind it.
+func (s *Store[T]) deliver(ctx context.Context, messages jetstream.MessagesContext, visit func(entry) bool) (more bool, pending uint64, err error) {
+	message, err := messages.Next(jetstream.NextContext(ctx))
+	if err != nil {
+		if ctx.Err() != nil {
+			return false, 0, nil
+		}
+		return false, 0, s.translate(err, s.bucket+" cannot be followed")
+	}
 	metadata, err := message.Metadata()
 	if err != nil {
-		return entry{}, 0, s.translate(err, s.bucket+" cannot be followed")
+		return false, 0, s.translate(err, s.bucket+" cannot be followed")
 	}
-	e = entry{
-		key:      strings.TrimPrefix(message.Subject(), s.prefix()),
-		revision: metadata.Sequence.Stream,
-		deleted:  message.Headers().Get("KV-Operation") != "",
-		data:     message.Data(),
+	e, err := s.entry(message.Subject(), metadata.Sequence.Stream, message.Headers().Get(operationHeader), message.Data())
+	if err != nil {
+		return false, 0, err
 	}
+	return visit(e), metadata.NumPending, nil
+}
+
+// entry makes an entry of what the engine has under a subject.
+func (s *Store[T]) entry(subject string, revision uint64, operation string, data []byte) (entry, error) {
+	e := entry{key: strings.TrimPrefix(subject, s.prefix()), revision: revision, deleted: operation != "", data: data}
 	ref, ok := parseKey(e.key)
 	if !ok {
-		return entry{}, 0, lofn.Errorf(lofn.Internal, "the store of %s has a record with the key %q, which lofn did not write", s.bucket, e.key)
+		return entry{}, lofn.Errorf(lofn.Internal, "the store of %s has a record with the key %q, which lofn did not write", s.bucket, e.key)
 	}
 	e.ref = ref
-	return e, metadata.NumPending, nil
+	return e, nil
 }
 
 // forget removes a consumer that the server would otherwise keep for minutes.
 func (s *Store[T]) forget(consumer jetstream.Consumer) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	err := s.engine.js.DeleteConsumer(ctx, s.stream(), consumer.CachedInfo().Name)
+	err := s.engine.js.DeleteConsumer(ctx, s.streamName(), consumer.CachedInfo().Name)
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !s.engine.conn.IsClosed() {
 		s.engine.log.Debug("store: a finished watch was not released", "bucket", s.bucket, "error", err)
 	}
