@@ -279,6 +279,53 @@ func TestKilledFromOutside(t *testing.T) {
 	}
 }
 
+func TestProcessesAreBounded(t *testing.T) {
+	if os.Getuid() != 0 || ownNamespace() {
+		t.Skip("needs root: an ordinary user's functions share the user's own bound")
+	}
+	r := newRig(t)
+	r.self()
+	replica := r.deploy(function("bomb", "self"))[0]
+	if got := r.run(replica, "grep 'Max processes' /proc/self/limits"); strings.Contains(got, "unlimited") {
+		t.Errorf("limits: %q", got)
+	}
+	if got := r.run(replica, "cat /proc/self/oom_score_adj"); got != "500" {
+		t.Errorf("oom_score_adj: %q", got)
+	}
+}
+
+func TestNothingLeaksWithReplicas(t *testing.T) {
+	r := newRig(t)
+	r.isolated()
+	r.setSecret("key", "value")
+	r.image("forks", nil, "mode=serializing", "fprocess=cat "+lofn.SecretsPath+"/key")
+	cycle := func() {
+		for _, image := range []string{"self", "forks"} {
+			fn := function("passing", image)
+			fn.Spec.Secrets = []string{"key"}
+			fn.Replicas = 3
+			replicas := r.deploy(fn)
+			if image == "forks" {
+				if out, err := call(t.Context(), replicas[0], "/", ""); out != "value" {
+					t.Errorf("answer %q, %v", out, err)
+				}
+			}
+			r.gone(fn, replicas...)
+		}
+	}
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(entries)
+	}
+	cycle()
+	before := open()
+	for range 5 {
+		cycle()
+	}
+	eventually(t, "the descriptors of gone replicas to be closed", func() bool { return open() <= before })
+}
+
 func TestCloseFinishesInTime(t *testing.T) {
 	block := make(chan struct{})
 	defer close(block)

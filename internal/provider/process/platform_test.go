@@ -59,10 +59,11 @@ func platform() int {
 }
 
 // startPlatform starts a platform in a process of its own and returns it, once
-// all its functions' processes run, with the IDs of the replicas.
-func startPlatform(t *testing.T, command func(binary string) *exec.Cmd, runDir string) (*exec.Cmd, []string) {
+// all its functions' processes run, with the IDs of the replicas. The image is
+// made in the folder.
+func startPlatform(t *testing.T, command func(binary string) *exec.Cmd, folder, runDir string) (*exec.Cmd, []string) {
 	t.Helper()
-	image := selfImage(t)
+	image := selfImage(t, folder)
 	cmd := command(filepath.Join(image, lofn.AppDir, "handler"))
 	cmd.Env = append(cmd.Environ(), "LOFN_TEST_PLATFORM="+runDir, "LOFN_TEST_IMAGE="+image)
 	cmd.Stderr = os.Stderr
@@ -93,7 +94,7 @@ func TestNothingOutlivesAKilledPlatform(t *testing.T) {
 	newRig(t) // skips where functions cannot run
 	runDir := filepath.Join(t.TempDir(), "run")
 	for range 3 {
-		cmd, ids := startPlatform(t, func(binary string) *exec.Cmd { return exec.Command(binary) }, runDir)
+		cmd, ids := startPlatform(t, func(binary string) *exec.Cmd { return exec.Command(binary) }, t.TempDir(), runDir)
 		must(t, cmd.Process.Kill())
 		cmd.Wait()
 		if os.Getenv("LOFN_TEST_PLAIN") != "" {
@@ -141,6 +142,25 @@ func openFolder(t *testing.T) string {
 	must(t, os.Mkdir(filepath.Join(dir, "tmp"), 0o755))
 	must(t, os.Chown(filepath.Join(dir, "tmp"), nobody, nobody))
 	return dir
+}
+
+func TestNothingOutlivesAKilledSupervisor(t *testing.T) {
+	newRig(t) // skips where functions cannot run
+	dir := openFolder(t)
+	command := func(binary string) *exec.Cmd { return asNobody(binary) }
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		cmd, ids := startPlatform(t, command, filepath.Join(dir, sig.String()), filepath.Join(dir, "tmp", sig.String()))
+		must(t, cmd.Process.Signal(sig))
+		cmd.Wait()
+		// The supervisor passes SIGTERM on, of which the platform dies, and
+		// returns what became of it.
+		if sig == syscall.SIGTERM && cmd.ProcessState.ExitCode() != 128+int(sig) {
+			t.Errorf("exit status %d", cmd.ProcessState.ExitCode())
+		}
+		for _, id := range ids {
+			eventually(t, "no process of "+id+" to be left", func() bool { return len(processes(id)) == 0 })
+		}
+	}
 }
 
 // TestAsOrdinaryUser runs tests of this package as another user: once with the

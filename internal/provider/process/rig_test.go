@@ -165,14 +165,13 @@ func hostImage(root string, env []string) lofn.Image {
 
 // self adds an image "self" of this test binary as a function in mode http.
 func (r *rig) self() {
-	root := selfImage(r.t)
+	root := selfImage(r.t, r.t.TempDir())
 	r.add("self", root, []string{"mode=http", "fprocess=./handler", "act=serve"})
 }
 
-// selfImage links the test binary into an image's folder, or copies it.
-func selfImage(t testing.TB) string {
+// selfImage makes root an image with the test binary in it.
+func selfImage(t testing.TB, root string) string {
 	t.Helper()
-	root := t.TempDir()
 	app := filepath.Join(root, lofn.AppDir)
 	must(t, os.MkdirAll(app, 0o755))
 	self, err := os.Executable()
