@@ -63,6 +63,7 @@ func (d *devFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	defer k.close()
 	if !d.noLogs {
 		logs := shownLogs{p: k.p, c: k.client, since: time.Now(), shown: map[lofn.Ref]bool{}}
 		k.deployed = func(ref lofn.Ref) { logs.show(ctx, ref) }

@@ -24,6 +24,7 @@ type keeper struct {
 	// client and push are how the platform is reached.
 	client *client.Client
 	push   build.PushOptions
+	watch  *watch
 	// stack is the stack file as last read without a mistake.
 	stack *stack.Stack
 	// deployed, if not nil, is called with each function that was accepted.
@@ -34,6 +35,8 @@ type keeper struct {
 	done map[string]bool
 }
 
+// newKeeper watches from now on, so that nothing is missed that is saved while
+// the functions are deployed for the first time. The caller closes it.
 func newKeeper(up *upFlags, cmd *cobra.Command, s *stack.Stack) (*keeper, error) {
 	c, err := up.connect(cmd)
 	if err != nil {
@@ -43,8 +46,12 @@ func newKeeper(up *upFlags, cmd *cobra.Command, s *stack.Stack) (*keeper, error)
 	if err != nil {
 		return nil, err
 	}
+	w, err := newWatch(s)
+	if err != nil {
+		return nil, err
+	}
 	return &keeper{
-		p: up.p, up: up, cmd: cmd, client: c, push: push, stack: s, done: map[string]bool{},
+		p: up.p, up: up, cmd: cmd, client: c, push: push, watch: w, stack: s, done: map[string]bool{},
 	}, nil
 }
 
@@ -58,22 +65,20 @@ func (k *keeper) everything(ctx context.Context) {
 	k.redeploy(ctx, c)
 }
 
-// run watches until the context ends. No mistake in a file ends it.
+func (k *keeper) close() { k.watch.close() }
+
+// run deploys what changes until the context ends. No mistake in a file ends
+// it.
 func (k *keeper) run(ctx context.Context) error {
-	w, err := newWatch(k.stack)
-	if err != nil {
-		return err
-	}
-	defer w.close()
 	k.note("watching %d functions: save a file to deploy again, Ctrl-C to end", len(k.stack.Functions))
 	for {
-		c, err := w.next(ctx)
+		c, err := k.watch.next(ctx)
 		if err != nil {
 			return err
 		}
 		if c.stack {
 			k.reload(&c)
-			if err := w.follow(k.stack); err != nil {
+			if err := k.watch.follow(k.stack); err != nil {
 				return err
 			}
 		}

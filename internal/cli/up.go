@@ -33,17 +33,10 @@ with the reason if one is not; --wait=false leaves when the platform accepted th
 			if err != nil {
 				return err
 			}
-			if err := u.run(cmd, s); err != nil || !u.watch {
-				return err
+			if !u.watch {
+				return u.run(cmd, s)
 			}
-			k, err := newKeeper(&u, cmd, s)
-			if err != nil {
-				return err
-			}
-			for _, f := range s.Functions {
-				k.setDone(f.Name, true)
-			}
-			return k.run(cmd.Context())
+			return u.runAndWatch(cmd, s)
 		},
 	}
 	u.add(cmd)
@@ -58,6 +51,22 @@ func newUpFlags(p *program) upFlags {
 	return upFlags{
 		buildFlags: buildFlags{p: p}, deployFlags: deployFlags{target: target{p: p}}, source: sourceFlags{p: p},
 	}
+}
+
+// runAndWatch is run, and again for whatever changes.
+func (u *upFlags) runAndWatch(cmd *cobra.Command, s *stack.Stack) error {
+	k, err := newKeeper(u, cmd, s)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	if err := u.run(cmd, s); err != nil {
+		return err
+	}
+	for _, f := range s.Functions {
+		k.setDone(f.Name, true)
+	}
+	return k.run(cmd.Context())
 }
 
 // add adds the flags of build, push and deploy.
