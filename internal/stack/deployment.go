@@ -78,5 +78,5 @@ func readEnvironment(file string) (map[string]string, error) {
 	return env, p.err()
 }
 
-// List returns the names of the map's keys in order, for messages.
+// sortedKeys returns a map's keys in order, for messages.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

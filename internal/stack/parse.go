@@ -1,10 +1,10 @@
 package stack
 
 import (
+	"os"
 	"strings"
 
 	"github.com/fluxcd/pkg/envsubst"
-	"os"
 
 	"lofn"
 )

@@ -100,7 +100,8 @@ func (p *parser) syntax(err error) error {
 	if m := syntaxLine.FindStringSubmatch(err.Error()); m != nil {
 		return lofn.Errorf(lofn.Invalid, "%s:%s: not YAML: %s", p.file, m[1], m[2])
 	}
-	return lofn.Errorf(lofn.Invalid, "%s: not YAML: %s", p.file, strings.TrimPrefix(err.Error(), "yaml: "))
+	// The library does not count the first line.
+	return lofn.Errorf(lofn.Invalid, "%s:1: not YAML: %s", p.file, strings.TrimPrefix(err.Error(), "yaml: "))
 }
 
 // entry is a key of a mapping and its value.
