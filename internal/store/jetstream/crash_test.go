@@ -163,6 +163,11 @@ func checkAcked(t *testing.T, round int, dir string, acked map[string]ack) {
 		if last.count > 0 && last.revision != record.Revision {
 			checkStale(t, store, ref, last.revision)
 		}
+		// The next process goes on from here, acknowledged or not.
+		acked[ref.Name] = ack{count: record.Value.Replicas, revision: record.Revision}
+		if deleted {
+			acked[ref.Name] = ack{count: -1, revision: last.revision}
+		}
 	}
 }
 

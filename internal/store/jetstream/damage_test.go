@@ -49,7 +49,8 @@ const damagedRecords = 40
 // and after one that left no index. Afterwards all records are there, or an
 // error says what is lost and where, at this start and at the next.
 func TestDamage(t *testing.T) {
-	for _, size := range []int{500, 120_000} {
+	// The large ones take several of the server's files.
+	for _, size := range []int{500, 130_000} {
 		pristine := t.TempDir()
 		fill(t, pristine, size)
 		for _, file := range files(t, pristine) {
@@ -57,6 +58,9 @@ func TestDamage(t *testing.T) {
 				continue // as with small records
 			}
 			for _, d := range damages {
+				if size > 500 && !strings.HasPrefix(d.name, "bit") && d.name != "removed" {
+					continue
+				}
 				for _, index := range []bool{true, false} {
 					t.Run(fmt.Sprintf("%d/%s/%s/index=%t", size, filepath.Base(file), d.name, index), func(t *testing.T) {
 						dir := copyOf(t, pristine)
