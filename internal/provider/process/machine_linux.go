@@ -87,18 +87,21 @@ func (m *linux) openRunDir() (earlier []string, err error) {
 // choose settles who functions run as.
 func (m *linux) choose(denied error, earlier []string) error {
 	m.lookup.hidden = append([]string{"/tmp", "/var/tmp", "/dev/shm"}, m.Hide...)
+	users := newUsers()
 	switch {
-	case denied != nil && os.Geteuid() == 0:
+	// In the user namespace of an ordinary user, who has but one ID, root is
+	// nobody special.
+	case denied != nil && os.Geteuid() == 0 && users != nil:
 		return lofn.Errorf(lofn.Unimplemented, "this machine does not let lofn isolate functions (%w), and as root it runs none without: run it as an ordinary user, or in a container with --cap-add SYS_ADMIN and without a seccomp profile", denied)
 	case denied != nil:
 		m.Log.Warn("functions run without isolation and without secrets: this machine does not permit user namespaces", "reason", denied)
 		m.lookup.hidden = nil
 		sweep(earlier)
 	default:
-		if m.users = newUsers(); m.users == nil {
+		m.users, m.lookup.others = users, users != nil
+		if users == nil {
 			m.nested = newNested()
 		}
-		m.lookup.others = m.users != nil
 	}
 	m.path = m.lookup.path(variable(m.Environ, "PATH"))
 	return nil

@@ -50,6 +50,10 @@ func newSandbox(stage string, log *slog.Logger) (s *sandbox, denied error) {
 		})
 		<-ready
 	}
+	if denied != nil && s.base >= 0 {
+		_ = unix.Close(s.base)
+		s.base = -1
+	}
 	return s, denied
 }
 
