@@ -57,7 +57,7 @@ func sources(t *testing.T) []source {
 // partImports are the exceptions to the rule that a part imports no other
 // part, by folder; docs/RATIONALE.md gives the reasons.
 var partImports = map[string][]string{
-	"internal/gateway": {"internal/problem"},
+	"internal/gateway": {"internal/problem", "internal/http1"},
 	"internal/api":     {"internal/problem", "internal/auth"},
 	"internal/ui":      {"internal/problem", "internal/auth"},
 	"internal/cli":     {"client", "internal/build", "internal/stack", "templates"},
@@ -66,7 +66,8 @@ var partImports = map[string][]string{
 	"internal/provider/process": {"internal/watchdog", "internal/provider/fleet"},
 	"internal/provider/fake":    {"internal/provider/fleet"},
 
-	"cmd/lofn": {"internal/cli", "internal/app"},
+	"cmd/lofn":      {"internal/cli", "internal/app"},
+	"cmd/fwatchdog": {"internal/watchdog"},
 }
 
 func allowedImport(from, to string) bool {
@@ -108,7 +109,7 @@ func TestImportsFormAStar(t *testing.T) {
 // standard library and this module: the vocabulary, the engines and the client.
 var standardOnly = []string{
 	".", "client", "internal/invoke", "internal/pool", "internal/deploy", "internal/watchdog", "internal/logstore",
-	"internal/problem", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet",
+	"internal/problem", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/http1", "cmd/fwatchdog",
 }
 
 func TestEnginesUseTheStandardLibraryOnly(t *testing.T) {

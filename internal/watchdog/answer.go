@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -27,23 +28,37 @@ func (e *timeoutError) Error() string {
 
 func (e *timeoutError) Unwrap() error { return context.DeadlineExceeded }
 
-// within bounds a call by exec_timeout, or a shorter X-Timeout, and by the life
-// of the watchdog.
+// within bounds a call by its limit and by the life of the watchdog.
 func (w *Watchdog) within(r *http.Request) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	unhook := context.AfterFunc(w.life, func() { cancel(context.Cause(w.life)) })
 	stop := func() { unhook(); cancel(nil) }
 
-	limit := &timeoutError{"exec_timeout", w.config.ExecTimeout}
-	asked, err := lofn.ParseSeconds(r.Header.Get(lofn.HeaderTimeout))
-	if err == nil && asked > 0 && (limit.limit == 0 || asked < limit.limit) {
-		limit = &timeoutError{lofn.HeaderTimeout, asked}
-	}
-	if limit.limit == 0 {
+	limit := w.limit(w.config.Mode == HTTP && endless(r), r.Header.Get(lofn.HeaderTimeout))
+	if limit == nil {
 		return ctx, stop
 	}
 	ctx, stopTimer := context.WithTimeoutCause(ctx, limit.limit, limit)
 	return ctx, func() { stopTimer(); stop() }
+}
+
+// limit is exec_timeout, or stream_timeout for a stream, or X-Timeout if that
+// is shorter. It is nil if there is none.
+func (w *Watchdog) limit(stream bool, asked string) *timeoutError {
+	limit := &timeoutError{"exec_timeout", w.config.ExecTimeout}
+	if stream {
+		limit = &timeoutError{"stream_timeout", w.config.StreamTimeout}
+	}
+	if asked != "" {
+		d, err := lofn.ParseSeconds(asked)
+		if err == nil && d > 0 && (limit.limit == 0 || d < limit.limit) {
+			limit = &timeoutError{lofn.HeaderTimeout, d}
+		}
+	}
+	if limit.limit == 0 {
+		return nil
+	}
+	return limit
 }
 
 // fail answers for a job that ended with err, before anything of the answer
@@ -73,6 +88,9 @@ func (w *Watchdog) fail(rw *recorder, err error, onTimeout int) {
 		refuse(rw, http.StatusServiceUnavailable, component, "The function is shutting down.\n")
 	case errors.Is(err, context.Canceled):
 		w.abandon(rw)
+	case errors.As(err, &input) && errors.Is(err, os.ErrDeadlineExceeded):
+		refuse(rw, http.StatusRequestTimeout, component,
+			fmt.Sprintf("No more of the body arrived for %s (read_timeout).\n", w.config.ReadTimeout))
 	case errors.As(err, &input):
 		refuse(rw, http.StatusBadRequest, component, fmt.Sprintf("The body could not be read to its end: %v\n", input))
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -12,22 +13,28 @@ import (
 // incoming is a request's body as the fork modes read it: possibly while the
 // answer is written, and possibly not to its end.
 type incoming struct {
-	from    io.ReadCloser
-	control *http.ResponseController
-	ended   atomic.Bool
+	from     io.ReadCloser
+	control  *http.ResponseController
+	patience time.Duration // for each piece; 0 is no bound
+	ended    atomic.Bool
+
+	mu          sync.Mutex
+	interrupted bool
 }
 
 // newIncoming returns nil where there is no body.
-func newIncoming(rw http.ResponseWriter, r *http.Request) *incoming {
+func newIncoming(rw http.ResponseWriter, r *http.Request, patience time.Duration) *incoming {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	return &incoming{from: r.Body, control: http.NewResponseController(rw)}
+	return &incoming{from: r.Body, control: http.NewResponseController(rw), patience: patience}
 }
 
 // Read wraps failures in an inputError.
 func (b *incoming) Read(p []byte) (int, error) {
+	b.extend(b.patience)
 	n, err := b.from.Read(p)
+	b.extend(0)
 	if errors.Is(err, io.EOF) {
 		b.ended.Store(true)
 		return n, io.EOF
@@ -43,8 +50,31 @@ func (b *incoming) Read(p []byte) (int, error) {
 // what is left for that request, if reading was interrupted.
 func (b *incoming) pending() bool { return b != nil && !b.ended.Load() }
 
+// extend gives the client so long for the next piece; 0 is no bound.
+func (b *incoming) extend(d time.Duration) {
+	if b.patience == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.interrupted {
+		return
+	}
+	deadline := time.Time{}
+	if d > 0 {
+		deadline = time.Now().Add(d)
+	}
+	_ = b.control.SetReadDeadline(deadline)
+}
+
+// Close serves net/http, which owns the body.
+func (b *incoming) Close() error { return b.from.Close() }
+
 // interrupt makes a Read that waits for the client return.
 func (b *incoming) interrupt() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.interrupted = true
 	if b.control.SetReadDeadline(time.Unix(1, 0)) != nil {
 		_ = b.from.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -38,9 +39,7 @@ func (w *Watchdog) classic(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if w.config.DebugHeaders {
-		for name, values := range r.Header {
-			w.lines.Printf("%s: %q", name, values)
-		}
+		w.debugHeaders("in", r.Header)
 	}
 	w.lines.Printf("Forking fprocess.")
 	out, err := w.runBuffered(rec, r)
@@ -50,7 +49,16 @@ func (w *Watchdog) classic(rw http.ResponseWriter, r *http.Request) {
 		rec.Header().Set("Content-Type", contentType)
 	}
 	w.answerClassic(rec, out, err)
+	if w.config.DebugHeaders {
+		w.debugHeaders("out", rec.Header())
+	}
 	w.lines.Printf("Wrote %d Bytes - Duration: %fs", rec.written, time.Since(rec.started).Seconds())
+}
+
+func (w *Watchdog) debugHeaders(direction string, header http.Header) {
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		w.lines.Printf("[%s] %s=%s", direction, name, header[name])
+	}
 }
 
 func (w *Watchdog) answerClassic(rec *recorder, out *spool, err error) {
@@ -60,10 +68,13 @@ func (w *Watchdog) answerClassic(rec *recorder, out *spool, err error) {
 		w.send(rec, http.StatusOK, "", out)
 	case errors.As(err, &exit):
 		w.lines.Printf("%v", exit)
+		rec.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.send(rec, http.StatusInternalServerError, exit.Error()+"\n", out)
 	case errors.Is(err, context.DeadlineExceeded):
 		w.lines.Printf("Killed process: %v", err)
-		refuse(rec, http.StatusRequestTimeout, component, "Killed process.")
+		rec.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		rec.WriteHeader(http.StatusRequestTimeout)
+		_, _ = io.WriteString(rec, "Killed process.\n")
 	default:
 		w.lines.Printf("%v", err)
 		w.fail(rec, err, http.StatusRequestTimeout)

@@ -38,8 +38,10 @@ type Config struct {
 
 	Port                      int
 	ReadTimeout, WriteTimeout time.Duration
-	// ExecTimeout bounds one call; 0 means no bound.
-	ExecTimeout time.Duration
+	// ExecTimeout bounds one call; 0 means no bound. In mode http it is not for
+	// streams: Server-Sent Events, NDJSON and upgraded connections, which
+	// StreamTimeout bounds in the same way.
+	ExecTimeout, StreamTimeout time.Duration
 	// HealthcheckInterval is how long to stay up, unhealthy, before a drain.
 	HealthcheckInterval time.Duration
 	// ContentType is that of answers in fork modes. Empty in mode classic
@@ -75,13 +77,27 @@ type Config struct {
 // error has code Invalid and names the variable, or code Unimplemented for
 // jwt_auth=true.
 func ConfigFromEnv(env []string) (Config, error) {
-	v := variables{values: make(map[string]string, len(env))}
+	v := readVariables(env)
+	c := v.config(v.mode("mode"))
+	if v.enabled("jwt_auth") {
+		v.fail(lofn.Unimplemented, "jwt_auth: nobody would check tokens here; without that the function would answer anybody")
+	}
+	return c, v.err
+}
+
+func readVariables(env []string) *variables {
+	v := &variables{values: make(map[string]string, len(env))}
 	for _, pair := range env {
 		if name, value, ok := strings.Cut(pair, "="); ok {
 			v.values[name] = value
 		}
 	}
-	c := Config{Mode: v.mode("mode")}
+	return v
+}
+
+func (v *variables) config(mode Mode) Config {
+	c := Config{Mode: mode}
+	v.exact = mode == Classic
 	execDefault := 30 * time.Second
 	if c.Mode == Classic {
 		execDefault = 0
@@ -93,6 +109,7 @@ func ConfigFromEnv(env []string) (Config, error) {
 	c.ReadTimeout = v.duration("read_timeout", 30*time.Second)
 	c.WriteTimeout = v.duration("write_timeout", 30*time.Second)
 	c.ExecTimeout = v.duration("exec_timeout", execDefault)
+	c.StreamTimeout = v.duration("stream_timeout", 0)
 	c.HealthcheckInterval = v.duration("healthcheck_interval", c.WriteTimeout)
 	c.ContentType = v.contentType("content_type", c.Mode)
 	_, c.StaticPath = v.text("/home/app/public", "static_path")
@@ -109,12 +126,13 @@ func ConfigFromEnv(env []string) (Config, error) {
 	c.CombineOutput = v.flag(true, "combine_output")
 	v.number("log_buffer_size", 65536, -1, math.MaxInt32)
 	v.check(c)
-	return c, v.err
+	return c
 }
 
 // variables reads typed values and keeps the first error.
 type variables struct {
 	values map[string]string
+	exact  bool // a flag is true if it says "true", else false
 	err    error
 }
 
@@ -130,9 +148,6 @@ func (v *variables) check(c Config) {
 	}
 	if c.WriteTimeout == 0 {
 		v.fail(lofn.Invalid, "write_timeout: must be longer than 0")
-	}
-	if v.flag(false, "jwt_auth") {
-		v.fail(lofn.Unimplemented, "jwt_auth: this watchdog does not check tokens; without it the function would answer anybody")
 	}
 }
 
@@ -210,12 +225,21 @@ func (v *variables) duration(name string, missing time.Duration) time.Duration {
 
 func (v *variables) flag(missing bool, names ...string) bool {
 	name, value := v.text(strconv.FormatBool(missing), names...)
-	switch value {
-	case "true":
-		return true
-	case "false":
-		return false
+	if v.exact {
+		return value == "true"
 	}
-	v.fail(lofn.Invalid, "%s: %q is neither true nor false", name, value)
-	return missing
+	b, err := strconv.ParseBool(value)
+	if err != nil {
+		v.fail(lofn.Invalid, "%s: %q is neither true nor false", name, value)
+		return missing
+	}
+	return b
+}
+
+// enabled reads a flag that protects: in every mode "1" turns it on too.
+func (v *variables) enabled(name string) bool {
+	exact := v.exact
+	defer func() { v.exact = exact }()
+	v.exact = false
+	return v.flag(false, name)
 }

@@ -156,7 +156,7 @@ func TestMaxInflight(t *testing.T) {
 	}
 	eventually(t, "two calls at work", func() bool { return w.Inflight() == 2 })
 	got := do(t, request(t, "GET", server.URL, ""))
-	if got.StatusCode != 429 || got.body != "Concurrent request limit exceeded. Max concurrent requests: 2" ||
+	if got.StatusCode != 429 || got.body != "Concurrent request limit exceeded. Max concurrent requests: 2\n" ||
 		got.Header.Get("Content-Type") != "text/plain" || got.Header.Get("X-OpenFaaS-Internal") != "faas-middleware" {
 		t.Errorf("got %d %q %v", got.StatusCode, got.body, got.Header)
 	}

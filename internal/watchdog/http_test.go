@@ -103,7 +103,7 @@ func TestRelay(t *testing.T) {
 		}
 	}
 	eventually(t, "the log of the call", func() bool {
-		return strings.Contains(log.String(), "PUT /a%2Fb?c=d;e - 418 - ContentLength: ") && strings.Contains(log.String(), "s) [42]\n")
+		return strings.Contains(log.String(), "PUT /a%2Fb?c=d;e - 418 I'm a teapot - ContentLength: ") && strings.Contains(log.String(), "s) [42]\n")
 	})
 	do(t, request(t, "GET", server.URL, "", "User-Agent", "kube-probe/1.29"))
 	if strings.Contains(log.String(), "GET / ") {

@@ -10,20 +10,23 @@ import (
 
 // lineLog is where the watchdog writes lines of its own.
 type lineLog struct {
-	mu    sync.Mutex
-	to    io.WriteCloser
-	dated bool
+	mu   sync.Mutex
+	to   io.WriteCloser
+	line []byte
 }
-
-func newLineLog(to io.WriteCloser, dated bool) *lineLog { return &lineLog{to: to, dated: dated} }
 
 // Printf writes one line, whole.
 func (l *lineLog) Printf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	line := fmt.Appendf(date(nil, l.dated), format, args...)
-	line = bytes.ReplaceAll(line, []byte("\n"), []byte(" "))
-	_, _ = l.to.Write(append(line, '\n'))
+	l.line = fmt.Appendf(date(l.line[:0], true), format, args...)
+	for i, c := range l.line {
+		if c == '\n' {
+			l.line[i] = ' '
+		}
+	}
+	l.line = append(l.line, '\n')
+	_, _ = l.to.Write(l.line)
 }
 
 // Close closes what is underneath.
@@ -53,6 +56,12 @@ func (w *Watchdog) childLog() io.WriteCloser {
 		return to
 	}
 	return &prefixer{WriteCloser: to, dated: w.config.PrefixLogs, name: name, atStart: true}
+}
+
+// Prefix returns a log that starts each line with date, time and a name. The
+// lines may have any length; the log is for one writer at a time.
+func Prefix(to io.WriteCloser, name string) io.WriteCloser {
+	return &prefixer{WriteCloser: to, dated: true, name: name + ": ", atStart: true}
 }
 
 // prefixer writes a prefix at the start of each line. It keeps nothing back,

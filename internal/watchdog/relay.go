@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"strings"
 	"time"
 
@@ -15,6 +17,9 @@ import (
 
 // relay passes calls on to the child that listens at Config.Upstream.
 func (w *Watchdog) relay() (http.Handler, error) {
+	if w.config.Upstream == nil && w.options.Dial != nil {
+		w.config.Upstream = &url.URL{Scheme: "http", Host: "function"}
+	}
 	if w.config.Upstream == nil {
 		return nil, lofn.Errorf(lofn.Invalid, "upstream_url: is required in mode http: where the function listens, such as http://127.0.0.1:8082")
 	}
@@ -22,7 +27,10 @@ func (w *Watchdog) relay() (http.Handler, error) {
 		DisableCompression:  true,
 		MaxIdleConns:        0,
 		MaxIdleConnsPerHost: 128,
-		IdleConnTimeout:     90 * time.Second,
+		IdleConnTimeout:     idleUpstream,
+	}
+	if dial := w.options.Dial; dial != nil {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }
 	}
 	w.release = func() error { transport.CloseIdleConnections(); return nil }
 	proxy := &httputil.ReverseProxy{
@@ -34,27 +42,36 @@ func (w *Watchdog) relay() (http.Handler, error) {
 		ModifyResponse: func(resp *http.Response) error {
 			started, _ := resp.Request.Context().Value(startedKey{}).(*recorder)
 			resp.Header.Set(lofn.HeaderDurationSeconds, started.duration())
+			if resp.StatusCode == http.StatusSwitchingProtocols {
+				started.status = resp.StatusCode // the proxy does not write it through the recorder
+			}
 			return nil
 		},
 	}
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.relayCall(proxy, rw.(*recorder), r) }), nil
 }
 
+// idleUpstream is how long a connection to the function is kept without use.
+// Some servers close theirs after two seconds, and a call that is on its way at
+// that moment is lost.
+const idleUpstream = time.Second
+
 type startedKey struct{}
 
 func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request) {
 	ctx, cancel := w.within(r)
-	if endless(r) {
-		cancel()
-		ctx, cancel = context.WithCancel(r.Context())
-	}
 	defer cancel()
+	var patience time.Duration
+	if w.options.Impatient {
+		patience = w.config.ReadTimeout
+	}
+	body := newIncoming(rec.ResponseWriter, r, patience)
 	r = r.WithContext(context.WithValue(ctx, startedKey{}, rec))
 	if w.config.BufferBody && !endless(r) {
 		in := &spool{dir: w.options.TempDir}
 		defer in.Close()
-		rec.body = newIncoming(rec.ResponseWriter, r)
-		size, err := rec.body.readTo(ctx, in)
+		rec.body = body
+		size, err := body.readTo(ctx, in)
 		if err == nil {
 			err = replaceBody(r, in, size)
 		}
@@ -62,6 +79,8 @@ func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request)
 			w.fail(rec, err, http.StatusGatewayTimeout)
 			return
 		}
+	} else if body != nil {
+		r.Body = body
 	}
 	proxy.ServeHTTP(rec, r)
 }
@@ -82,7 +101,7 @@ func replaceBody(r *http.Request, in *spool, size int64) error {
 // endless reports whether the answer may go on for as long as both sides want:
 // exec_timeout is not for those.
 func endless(r *http.Request) bool {
-	accept := r.Header.Get("Accept")
+	accept := strings.ToLower(r.Header.Get("Accept"))
 	return strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "application/x-ndjson") ||
 		strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }

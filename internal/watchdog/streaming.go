@@ -22,7 +22,7 @@ func (w *Watchdog) stream(rw http.ResponseWriter, r *http.Request) {
 	// Only with it net/http promises that the body can be read on after the
 	// first byte was written. Writers that lack it are the caller's choice.
 	_ = control.EnableFullDuplex()
-	stop := context.AfterFunc(ctx, func() { _ = control.SetWriteDeadline(time.Now().Add(lastWords)) })
+	stop := context.AfterFunc(ctx, func() { rec.hurry(lastWords) })
 	defer stop()
 
 	stderr := w.childLog()

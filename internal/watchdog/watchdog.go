@@ -1,12 +1,12 @@
 package watchdog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -41,6 +41,18 @@ type Options struct {
 	Stderr func() io.WriteCloser
 	// Log is told what concerns the platform; nil drops it.
 	Log *slog.Logger
+	// Metrics counts the calls; nil drops the counts.
+	Metrics *Metrics
+	// Guard is asked whether a call may reach the function, and answers it if
+	// not. Nil lets everybody in.
+	Guard func(rw http.ResponseWriter, r *http.Request) bool
+	// Dial connects to the function in mode http; by default it connects to
+	// Config.Upstream.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Impatient has a call end when its client lets the watchdog wait for
+	// longer than read_timeout for a piece of the body, or than write_timeout
+	// to take a piece of the answer. Otherwise only the call's deadline counts.
+	Impatient bool
 }
 
 // Watchdog is an http.Handler that answers with the function. It is safe for
@@ -70,7 +82,7 @@ func New(config Config, options Options) (*Watchdog, error) {
 	if err := w.choose(); err != nil {
 		return nil, err
 	}
-	w.lines = newLineLog(w.options.Stderr(), config.PrefixLogs)
+	w.lines = &lineLog{to: w.options.Stderr()}
 	return w, nil
 }
 
@@ -112,6 +124,9 @@ func withDefaults(o Options) Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Metrics == nil {
+		o.Metrics = &Metrics{}
+	}
 	return o
 }
 
@@ -122,13 +137,15 @@ func (discard) Close() error                { return nil }
 
 // ServeHTTP answers one call.
 func (w *Watchdog) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	if !w.enter(rw) {
+	rec := w.record(rw, r)
+	w.options.Metrics.begin()
+	defer func() { w.options.Metrics.end(rec.finalStatus(), r.Method, time.Since(rec.started)) }()
+	if !w.enter(rec) {
 		return
 	}
 	defer w.leave()
-	rec := &recorder{ResponseWriter: rw, started: time.Now()}
-	if w.config.Mode != HTTP && w.config.Mode != Static {
-		rec.body = newIncoming(rw, r)
+	if w.options.Guard != nil && !w.options.Guard(rec, r) {
+		return
 	}
 	defer w.access(rec, r)
 	w.serve.ServeHTTP(rec, r)
@@ -144,7 +161,7 @@ func (w *Watchdog) enter(rw http.ResponseWriter) bool {
 		refuse(rw, http.StatusServiceUnavailable, component, "The function is shutting down.\n")
 	case limit > 0 && w.inflight >= limit:
 		refuse(rw, http.StatusTooManyRequests, "faas-middleware",
-			fmt.Sprintf("Concurrent request limit exceeded. Max concurrent requests: %d", limit))
+			fmt.Sprintf("Concurrent request limit exceeded. Max concurrent requests: %d\n", limit))
 	default:
 		w.inflight++
 		return true
@@ -216,51 +233,4 @@ func refuse(rw http.ResponseWriter, status int, who, text string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	rw.WriteHeader(status)
 	_, _ = io.WriteString(rw, text)
-}
-
-// recorder remembers what was answered, for the log.
-type recorder struct {
-	http.ResponseWriter
-	started time.Time
-	status  int
-	written int64
-	body    *incoming // nil if there is none or the mode leaves it to others
-}
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		r.status = status
-		if r.body.pending() {
-			r.Header().Set("Connection", "close")
-		}
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
-func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.WriteHeader(http.StatusOK)
-	}
-	n, err := r.ResponseWriter.Write(b)
-	r.written += int64(n)
-	return n, err
-}
-
-// Unwrap serves http.ResponseController.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-// duration is the value of X-Duration-Seconds.
-func (r *recorder) duration() string { return fmt.Sprintf("%f", time.Since(r.started).Seconds()) }
-
-// access writes the call's line to the log.
-func (w *Watchdog) access(r *recorder, req *http.Request) {
-	if w.config.Mode == Classic || bytes.HasPrefix([]byte(req.UserAgent()), []byte("kube-probe")) {
-		return
-	}
-	id := ""
-	if w.config.LogCallID {
-		id = " [" + req.Header.Get(lofn.HeaderCallID) + "]"
-	}
-	w.lines.Printf("%s %s - %d - ContentLength: %d (%.4fs)%s",
-		req.Method, req.RequestURI, r.status, r.written, time.Since(r.started).Seconds(), id)
 }
