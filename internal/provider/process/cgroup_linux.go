@@ -37,9 +37,9 @@ func newCgroups(name string) *cgroups {
 		c.memory = c.legacy(table, "memory", folder)
 		c.cpu = c.legacy(table, "cpu", folder)
 	}
-	for _, dir := range []string{c.unified, c.memory, c.cpu} {
-		clearGroups(dir)
-	}
+	// The folders themselves are made anew for the first replica with limits:
+	// a platform that is killed before leaves nothing.
+	c.close()
 	return c
 }
 
@@ -89,6 +89,7 @@ func removeGroup(dir string) {
 	}
 }
 
+// close ends what still runs in the groups and removes them.
 func (c *cgroups) close() {
 	for _, dir := range []string{c.unified, c.memory, c.cpu} {
 		if dir != "" {
@@ -124,7 +125,9 @@ func (c *cgroups) make(id string, memory, milliCPU int64) (*group, error) {
 	g := &group{cgroups: c}
 	var err error
 	if c.unified != "" && (memory > 0 || milliCPU > 0) {
-		err = g.makeUnified(filepath.Join(c.unified, id), memory, milliCPU)
+		if _, err = divide(filepath.Split(c.unified)); err == nil {
+			err = g.makeUnified(filepath.Join(c.unified, id), memory, milliCPU)
+		}
 	}
 	if c.memory != "" && memory > 0 {
 		g.memory = filepath.Join(c.memory, id)
@@ -174,7 +177,7 @@ type setting struct {
 }
 
 func makeGroup(dir string, settings ...setting) error {
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	for _, s := range settings {
