@@ -54,7 +54,7 @@ func (req *Request) openFolder() (*folder, error) {
 	return f, nil
 }
 
-func (f *folder) release() { f.lock.Close() }
+func (f *folder) release() { _ = f.lock.Close() }
 
 // readMemo treats a memo that cannot be read as none: everything is made anew.
 func (f *folder) readMemo() {
@@ -177,7 +177,7 @@ func lockFile(name string) (*os.File, error) {
 		}
 	}
 	if err != nil {
-		file.Close()
+		_ = file.Close()
 		return nil, err
 	}
 	return file, nil

@@ -138,7 +138,7 @@ func (l storedLayer) open() (io.ReadCloser, error) {
 	}
 	zip, err := gzip.NewReader(file)
 	if err != nil {
-		file.Close()
+		_ = file.Close()
 		return nil, err
 	}
 	return struct {

@@ -22,7 +22,7 @@ func (l *logger) line(text string) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	io.WriteString(l.to, text+"\n")
+	_, _ = io.WriteString(l.to, text+"\n")
 }
 
 // lineWriter passes a tool's output on by the line, and remembers its end.

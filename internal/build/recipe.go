@@ -124,7 +124,6 @@ type manifest struct {
 	BuildOptions   []BuildOption `yaml:"build_options"`
 	WelcomeMessage string        `yaml:"welcome_message"`
 	HandlerFolder  string        `yaml:"handler_folder"`
-	MountSSH       bool          `yaml:"mount_ssh"`
 }
 
 // BuildOption is a named list of operating system packages that a template

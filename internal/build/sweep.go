@@ -1,0 +1,72 @@
+package build
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"lofn"
+)
+
+// grace is how long a blob stays that no image refers to: a build may be about
+// to use it, or a push may be reading it.
+const grace = time.Hour
+
+// sweep removes blobs that no image refers to, at most once in each grace
+// period. The lock is held.
+func (s *Images) sweep() error {
+	mark := s.file("swept")
+	if info, err := os.Stat(mark); err == nil && time.Since(info.ModTime()) < grace {
+		return nil
+	}
+	if err := os.WriteFile(mark, nil, 0o644); err != nil {
+		return lofn.Errorf(lofn.Invalid, "image store: %w", err)
+	}
+	now := time.Now()
+	if err := os.Chtimes(mark, now, now); err != nil {
+		return lofn.Errorf(lofn.Invalid, "image store: %w", err)
+	}
+	return s.sweepBefore(now.Add(-grace))
+}
+
+func (s *Images) sweepBefore(limit time.Time) error {
+	used, err := s.used()
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(s.file("blobs"), func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || used[d.Name()] {
+			return err
+		}
+		if info, err := d.Info(); err == nil && info.ModTime().Before(limit) {
+			return os.Remove(file)
+		}
+		return nil
+	})
+	if err != nil {
+		return lofn.Errorf(lofn.Invalid, "image store: %w", err)
+	}
+	return nil
+}
+
+// used returns the names of all blobs that images refer to.
+func (s *Images) used() (map[string]bool, error) {
+	index, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, d := range index.Manifests {
+		used[d.Digest.Hex] = true
+		m, err := s.manifest(d.Digest)
+		if err != nil {
+			continue // a damaged image must not keep others from being stored
+		}
+		used[m.Config.Digest.Hex] = true
+		for _, l := range m.Layers {
+			used[l.Digest.Hex] = true
+		}
+	}
+	return used, nil
+}
