@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -259,6 +260,9 @@ func TestMachineCodeForAnotherProcessorIsRefused(t *testing.T) {
 // TestPythonRequirements installs a wheel that lies in the handler folder.
 func TestPythonRequirements(t *testing.T) {
 	needs(t, "python3-http")
+	if exec.Command("python3", "-m", "pip", "--version").Run() != nil {
+		t.Skip("needs pip on this machine")
+	}
 	dir, log, images := workingFolder(t, "python3-http"), &lines{}, openImages(t)
 	wheel(t, filepath.Join(dir, "fn", "greet-1.0-py3-none-any.whl"))
 	write(t, dir, "fn/requirements.txt", "# ours\n./greet-1.0-py3-none-any.whl\n")
