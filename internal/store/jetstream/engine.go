@@ -7,8 +7,6 @@ package jetstream
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -29,9 +27,10 @@ const (
 	maxPayloadBytes = 8 << 20
 	// maxValueBytes bounds one encoded record, and leaves room for headers.
 	maxValueBytes = maxPayloadBytes - 64<<10
-	// spareBytes is what a write leaves free on the disk, so that the engine
-	// can always compact its files and record deletions.
-	spareBytes = 16 << 20
+	// spareForPut is what a write leaves free on the disk, for the server to
+	// compact its files and for deletions, which leave spareForDelete.
+	spareForPut    = 16 << 20
+	spareForDelete = 1 << 20
 	// maxMemoryBytes bounds what is kept in memory only: the state of watches.
 	maxMemoryBytes = 256 << 20
 	// maxDiskBytes switches the engine's own estimate off, which it makes once
@@ -56,7 +55,7 @@ type Config struct {
 type Engine struct {
 	dir    string
 	log    *slog.Logger
-	server *server.Server
+	broker *broker
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	close  sync.Once
@@ -70,50 +69,26 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, lofn.Errorf(lofn.Unavailable, "the store's folder %s cannot be made: %w", cfg.Dir, err)
 	}
-	e := &Engine{dir: cfg.Dir, log: cfg.Log, witnesses: make(map[string]*witness)}
-	if err := e.start(); err != nil {
+	e := &Engine{
+		dir:       cfg.Dir,
+		log:       cfg.Log,
+		broker:    &broker{dir: cfg.Dir, log: cfg.Log},
+		witnesses: make(map[string]*witness),
+	}
+	if err := e.broker.start(); err != nil {
 		e.Close()
-		return nil, fmt.Errorf("the store in %s does not start: %w", cfg.Dir, err)
+		return nil, lofn.Errorf(lofn.Unavailable, "the store in %s does not start: %w", cfg.Dir, err)
 	}
 	if err := e.connect(ctx); err != nil {
 		e.Close()
-		return nil, fmt.Errorf("the store in %s does not answer: %w", cfg.Dir, err)
+		return nil, lofn.Errorf(lofn.Unavailable, "the store in %s does not answer: %w", cfg.Dir, err)
 	}
 	return e, nil
 }
 
-func (e *Engine) start() error {
-	s, err := server.NewServer(&server.Options{
-		ServerName:             "lofn",
-		DontListen:             true,
-		NoSigs:                 true,
-		JetStream:              true,
-		StoreDir:               e.dir,
-		SyncAlways:             true,
-		JetStreamMaxMemory:     maxMemoryBytes,
-		JetStreamMaxStore:      maxDiskBytes,
-		DisableJetStreamBanner: true,
-		MaxPayload:             maxPayloadBytes,
-	})
-	if err != nil {
-		return err
-	}
-	e.server = s
-	bridge := &logBridge{log: e.log}
-	s.SetLoggerV2(bridge, false, false, false)
-	s.Start()
-	if fatal := bridge.fatal(); fatal != "" {
-		return errors.New(fatal)
-	}
-	if !s.JetStreamEnabled() {
-		return errors.New("the engine did not come up, and did not say why")
-	}
-	return nil
-}
-
 func (e *Engine) connect(ctx context.Context) error {
 	nc, err := nats.Connect("",
-		nats.InProcessServer(e.server),
+		nats.InProcessServer(e.broker),
 		nats.Name("lofn"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(50*time.Millisecond),
@@ -143,10 +118,7 @@ func (e *Engine) Close() {
 		if e.conn != nil {
 			e.conn.Close()
 		}
-		if e.server != nil {
-			e.server.Shutdown()
-			e.server.WaitForShutdown()
-		}
+		e.broker.stop()
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		for _, w := range e.witnesses {
@@ -170,17 +142,48 @@ func (e *Engine) witness(bucket string) (*witness, error) {
 	return w, nil
 }
 
-// room reports whether the disk takes n more bytes. Asking before the write
-// keeps the engine from running into the end of the disk, where it may be left
-// with half a record.
-func (e *Engine) room(n int) error {
+// ready prepares a write of that many bytes, which shall leave spare bytes free
+// on the disk. A server that failed to write is started again here, once there
+// is room.
+func (e *Engine) ready(ctx context.Context, bytes, spare int64) error {
+	if err := e.room(bytes + spare); err != nil {
+		return err
+	}
+	revived, err := e.broker.revive()
+	if revived {
+		// The connection comes back by itself; what is asked waits for it.
+		_, err = e.js.AccountInfo(ctx)
+	}
+	if err != nil {
+		return lofn.Errorf(lofn.Unavailable, "the store in %s failed, and does not start again: %w", e.dir, err)
+	}
+	return nil
+}
+
+// publish sends a message to a stream of the engine. It does not wait for the
+// answer of a server that failed to write.
+func (e *Engine) publish(ctx context.Context, message *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	failure := e.broker.failure()
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	defer context.AfterFunc(failure, cancel)()
+	ack, err := e.js.PublishMsg(ctx, message, opts...)
+	if err != nil && failure.Err() != nil {
+		return nil, lofn.Errorf(lofn.Unavailable, "the disk of %s is full or fails: %w", e.dir, context.Cause(failure))
+	}
+	return ack, err
+}
+
+// room reports whether the disk has that many bytes free. Asking before a
+// write keeps the server from running into the end of the disk.
+func (e *Engine) room(need int64) error {
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(e.dir, &disk); err != nil {
 		return lofn.Errorf(lofn.Unavailable, "the disk of %s cannot be examined: %w", e.dir, err)
 	}
 	// The field types differ between systems.
 	free := int64(disk.Bavail) * int64(disk.Bsize)
-	if need := int64(spareBytes + n); free < need {
+	if free < need {
 		return lofn.Errorf(lofn.Unavailable, "the disk is full: %s has %d MiB free and needs %d MiB: free some space and retry",
 			e.dir, free>>20, (need+1<<20-1)>>20)
 	}

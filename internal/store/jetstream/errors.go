@@ -21,12 +21,15 @@ const (
 
 // translate gives an error of the engine the code that says what the caller
 // can do, and a text that begins with what failed. Errors that have a code
-// already, and nil, pass.
+// keep it.
 func (s *Store[T]) translate(err error, what string) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*lofn.Error](err); ok {
+	if coded, ok := errors.AsType[*lofn.Error](err); ok {
+		if coded.Code == lofn.Unavailable {
+			return lofn.Errorf(coded.Code, "%s: %w", what, err)
+		}
 		return err
 	}
 	switch {

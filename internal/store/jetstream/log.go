@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,6 +13,9 @@ import (
 // of interest only to those who debug it.
 type logBridge struct {
 	log *slog.Logger
+	// fail is called when the server has given up writing, which it tells
+	// nobody else.
+	fail context.CancelCauseFunc
 
 	mu        sync.Mutex
 	lastFatal string
@@ -41,8 +45,15 @@ func (b *logBridge) Warnf(format string, v ...any) {
 	b.say(level, format, v)
 }
 
-// Errorf, Noticef, Debugf and Tracef complete the server's Logger.
-func (b *logBridge) Errorf(format string, v ...any)  { b.say(slog.LevelError, format, v) }
+// Errorf receives faults, and that the server gave up writing.
+func (b *logBridge) Errorf(format string, v ...any) {
+	if text := fmt.Sprintf(format, v...); strings.Contains(strings.ToLower(text), "critical write error") {
+		b.fail(errors.New(text))
+	}
+	b.say(slog.LevelError, format, v)
+}
+
+// Noticef, Debugf and Tracef complete the server's Logger.
 func (b *logBridge) Noticef(format string, v ...any) { b.say(slog.LevelDebug, format, v) }
 func (b *logBridge) Debugf(format string, v ...any)  { b.say(slog.LevelDebug, format, v) }
 func (b *logBridge) Tracef(format string, v ...any)  { b.say(slog.LevelDebug, format, v) }

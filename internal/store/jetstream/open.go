@@ -68,7 +68,7 @@ func (s *Store[T]) create(ctx context.Context) (jetstream.Stream, error) {
 	if !s.witness.saw(0) {
 		return nil, s.damaged(fmt.Errorf("the folder %s is missing", dir))
 	}
-	if err := s.engine.room(0); err != nil {
+	if err := s.engine.room(spareForPut); err != nil {
 		return nil, err
 	}
 	if _, err := s.engine.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{

@@ -101,8 +101,8 @@ func (s *Store[T]) Put(ctx context.Context, ref lofn.Ref, value T, expected lofn
 	if len(data) > maxValueBytes {
 		return 0, lofn.Errorf(lofn.Invalid, "%s is too large: it takes %d bytes, at most %d are allowed", ref, len(data), maxValueBytes)
 	}
-	if err := s.engine.room(len(data)); err != nil {
-		return 0, err
+	if err := s.engine.ready(ctx, int64(len(data)), spareForPut); err != nil {
+		return 0, s.translate(err, ref.String()+" was not stored")
 	}
 	revision, err := s.write(ctx, ref, data, uint64(expected))
 	if err != nil {
@@ -135,7 +135,7 @@ func (s *Store[T]) write(ctx context.Context, ref lofn.Ref, data []byte, expecte
 	return revision, err
 }
 
-// Delete implements lofn.Store. It works on a full disk too.
+// Delete implements lofn.Store. It works on a disk that is too full for Put.
 func (s *Store[T]) Delete(ctx context.Context, ref lofn.Ref, expected lofn.Revision) error {
 	e, err := s.latest(ctx, ref)
 	if err != nil {
@@ -143,6 +143,9 @@ func (s *Store[T]) Delete(ctx context.Context, ref lofn.Ref, expected lofn.Revis
 	}
 	if lofn.Revision(e.revision) != expected {
 		return conflict(ref)
+	}
+	if err := s.engine.ready(ctx, 0, spareForDelete); err != nil {
+		return s.translate(err, ref.String()+" was not deleted")
 	}
 	_, err = s.publish(ctx, &nats.Msg{
 		Subject: s.subject(ref),
@@ -156,7 +159,7 @@ func (s *Store[T]) Delete(ctx context.Context, ref lofn.Ref, expected lofn.Revis
 
 // publish appends a version, if the one before it is still expected.
 func (s *Store[T]) publish(ctx context.Context, message *nats.Msg, expected uint64) (uint64, error) {
-	ack, err := s.engine.js.PublishMsg(ctx, message, jetstream.WithExpectLastSequencePerSubject(expected))
+	ack, err := s.engine.publish(ctx, message, jetstream.WithExpectLastSequencePerSubject(expected))
 	if err != nil {
 		return 0, err
 	}

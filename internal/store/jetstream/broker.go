@@ -1,0 +1,105 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// broker is the server, which can be started again in the same process: after
+// it failed to write, to a full disk for one, it takes no record any more and
+// answers no write.
+type broker struct {
+	dir string
+	log *slog.Logger
+
+	mu     sync.Mutex
+	server *server.Server
+	closed bool
+	// broken ends when the server fails to write, and fail ends it.
+	broken context.Context
+	fail   context.CancelCauseFunc
+}
+
+// start starts the server. The caller holds mu, or nobody else has the broker.
+func (b *broker) start() error {
+	s, err := server.NewServer(&server.Options{
+		ServerName:             "lofn",
+		DontListen:             true,
+		NoSigs:                 true,
+		JetStream:              true,
+		StoreDir:               b.dir,
+		SyncAlways:             true,
+		JetStreamMaxMemory:     maxMemoryBytes,
+		JetStreamMaxStore:      maxDiskBytes,
+		DisableJetStreamBanner: true,
+		MaxPayload:             maxPayloadBytes,
+	})
+	if err != nil {
+		return err
+	}
+	b.server = s
+	b.broken, b.fail = context.WithCancelCause(context.Background())
+	bridge := &logBridge{log: b.log, fail: b.fail}
+	s.SetLoggerV2(bridge, false, false, false)
+	s.Start()
+	if fatal := bridge.fatal(); fatal != "" {
+		return errors.New(fatal)
+	}
+	if !s.JetStreamEnabled() {
+		return errors.New("the server did not come up, and did not say why")
+	}
+	return nil
+}
+
+// stop stops the server for good, and waits until its files are closed.
+func (b *broker) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.halt()
+}
+
+func (b *broker) halt() {
+	if b.server != nil {
+		b.server.Shutdown()
+		b.server.WaitForShutdown()
+	}
+}
+
+// InProcessConn connects a client to the server that runs at the moment.
+func (b *broker) InProcessConn() (net.Conn, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.server.InProcessConn()
+}
+
+// failure returns a context that ends, with its cause, when the server fails
+// to write.
+func (b *broker) failure() context.Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.broken
+}
+
+// revive starts the server again if it failed to write. It reports whether it
+// did.
+func (b *broker) revive() (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || b.broken.Err() == nil {
+		return false, nil
+	}
+	b.log.Info("store: starting again after a failure", "error", context.Cause(b.broken))
+	b.halt()
+	if err := b.start(); err != nil {
+		// So that the next one who asks tries again.
+		b.fail(err)
+		return false, err
+	}
+	return true, nil
+}
