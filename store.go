@@ -17,8 +17,8 @@ type Record[T any] struct {
 	Revision Revision
 }
 
-// Change is a record that was put, or with Deleted set the key of one that was
-// deleted.
+// Change is a record that was put, or with Deleted set the Ref of one that was
+// deleted, and nothing else of it.
 type Change[T any] struct {
 	Record[T]
 	Deleted bool
@@ -42,7 +42,9 @@ type Store[T any] interface {
 
 	// Put writes the record if its revision is still expected, 0 meaning that
 	// it must not exist, and returns the new revision. Otherwise the error has
-	// code Exists (expected was 0) or Conflict.
+	// code Exists (expected was 0) or Conflict. A Ref whose namespace is no DNS
+	// label, or whose name is no DNS subdomain, is an error with code Invalid;
+	// elsewhere it is one that does not exist.
 	Put(ctx context.Context, ref Ref, value T, expected Revision) (Revision, error)
 
 	// Delete removes the record if its revision is still expected. The error
