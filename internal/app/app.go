@@ -17,6 +17,7 @@ import (
 	"lofn"
 	"lofn/internal/auth"
 	"lofn/internal/auth/basic"
+	"lofn/internal/gateway"
 	"lofn/internal/provider/process"
 )
 
@@ -147,12 +148,14 @@ func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener
 	// the platform is told to stop.
 	streams, stopStreams := context.WithCancel(context.Background())
 	defer stopStreams()
-	front := newServer(p.front(streams), p.log)
+	calls := p.calls()
+	lane := gateway.NewLane(calls, p.caller)
+	front := newServer(p.front(calls, streams), p.log)
 	metrics := newServer(p.metricsHandler(), p.log)
-	failed := make(chan error, 2)
-	for server, l := range map[*http.Server]net.Listener{front: listen, metrics: metricsListen} {
-		go func() { failed <- server.Serve(l) }()
-	}
+	failed := make(chan error, 3)
+	go func() { failed <- lane.Serve(listen) }()
+	go func() { failed <- front.Serve(lane.Rest()) }()
+	go func() { failed <- metrics.Serve(metricsListen) }()
 	ready()
 
 	var err error
@@ -164,7 +167,7 @@ func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	stopStreams()
-	if shutdown := front.Shutdown(drain); shutdown != nil {
+	if shutdown := errors.Join(lane.Shutdown(drain), front.Shutdown(drain)); shutdown != nil {
 		p.log.Warn("some calls did not finish in time and were cut off", "after", drainTime)
 		_ = front.Close()
 	}

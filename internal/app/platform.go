@@ -83,7 +83,7 @@ func newPlatform(ctx context.Context, o Options, data *dataDir, a auth.Authentic
 		return nil, fmt.Errorf("process provider: %w", err)
 	}
 	p.reconciler = deploy.New(deploy.Config{
-		Functions: p.functions, Provider: p.provider, Pool: p.pool, Removed: p.removed, Log: p.log,
+		Functions: p.functions, Provider: p.provider, Pool: replicas{p.pool, p.caller}, Removed: p.removed, Log: p.log,
 	})
 	p.metrics.CountReplicas(func(yield func(lofn.Ref, int, int)) {
 		for _, c := range p.reconciler.Counts() {
@@ -159,12 +159,16 @@ func (p *platform) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// front is the handler of the main listener. Its requests end with streams
-// where they would not end by themselves.
-func (p *platform) front(streams context.Context) http.Handler {
-	calls := gateway.New(gateway.Config{
+// calls is the door to the functions.
+func (p *platform) calls() *gateway.Gateway {
+	return gateway.New(gateway.Config{
 		Caller: p.caller, Functions: p.pool, Meter: p.metrics, Release: p.options.Release, Log: p.log,
 	})
+}
+
+// front is the handler of the main listener. Its requests end with streams
+// where they would not end by themselves.
+func (p *platform) front(calls *gateway.Gateway, streams context.Context) http.Handler {
 	control := api.New(api.Config{
 		Functions: p.functions, Namespaces: p.namespaces, Secrets: p.secrets,
 		Resolver: p.provider, Usage: p.provider, Logs: followUntil{p.logs, streams},
@@ -239,6 +243,21 @@ func (p *platform) syncSecrets(ctx context.Context) {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 		}
+	}
+}
+
+// replicas passes on what becomes of replicas to all who keep something of
+// them.
+type replicas struct {
+	*pool.Pool
+	caller *invoke.Caller
+}
+
+// Update tells of a replica's state.
+func (r replicas) Update(replica lofn.Replica) {
+	r.Pool.Update(replica)
+	if replica.State == lofn.Gone {
+		r.caller.Forget(replica.ID)
 	}
 }
 

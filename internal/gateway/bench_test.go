@@ -9,7 +9,12 @@ import (
 // BenchmarkCall is one call after the other over kept connections, from client
 // to function and back, all in this process.
 func BenchmarkCall(b *testing.B) {
-	p := start(b, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
+	b.Run("wide", func(b *testing.B) { benchmarkCall(b, wide) })
+	b.Run("fast", func(b *testing.B) { benchmarkCall(b, fast) })
+}
+
+func benchmarkCall(b *testing.B, d door) {
+	p := start(b, d, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	defer transport.CloseIdleConnections()
 	b.ReportAllocs()

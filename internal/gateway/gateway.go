@@ -5,7 +5,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -83,6 +82,17 @@ type call struct {
 	path  string // escaped, as the function gets it
 	id    string
 	start time.Time
+	// timeout is how long the call may take, 0 for no limit, and setBy what
+	// says so.
+	timeout time.Duration
+	setBy   string
+}
+
+func newCall(ref lofn.Ref, id string) *call {
+	if id == "" {
+		id = uuid.NewString()
+	}
+	return &call{ref: ref, id: id, start: time.Now()}
 }
 
 type callKey struct{}
@@ -90,23 +100,13 @@ type callKey struct{}
 func callOf(r *http.Request) *call { return r.Context().Value(callKey{}).(*call) }
 
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c, fn, err := g.route(r)
+	c, err := g.route(r)
 	if err != nil {
 		g.refuse(w, r, err)
 		return
 	}
-	ctx := context.WithValue(r.Context(), callKey{}, c)
-	ctx, cancel, err := c.deadline(ctx, fn, r.Header.Get(lofn.HeaderTimeout))
-	if err != nil {
-		g.refuse(w, r, err)
-		return
-	}
+	ctx, cancel := c.context(r.Context())
 	defer cancel()
-
-	header := w.Header()
-	header.Set(lofn.HeaderCallID, c.id)
-	header.Set(lofn.HeaderStartTime, strconv.FormatInt(c.start.UnixNano(), 10))
-	header.Set(lofn.HeaderServedBy, "lofn/"+g.Release)
 
 	ended := g.Meter.Started(c.ref)
 	status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
@@ -115,45 +115,70 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.proxy.ServeHTTP(status, r.WithContext(ctx))
 }
 
-// route finds the function that the path names.
-func (g *Gateway) route(r *http.Request) (*call, lofn.Function, error) {
+// route finds the function that the path names, and the call's deadline.
+func (g *Gateway) route(r *http.Request) (*call, error) {
 	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), Prefix), "/")
 	ref := lofn.ParseHost(name)
 	fn, ok := g.Functions.Function(ref)
 	if !ok {
-		return nil, fn, lofn.Errorf(lofn.NotFound, "error finding function %s: it is not deployed in namespace %q", ref, ref.Namespace)
+		return nil, lofn.Errorf(lofn.NotFound, "error finding function %s: it is not deployed in namespace %q", ref, ref.Namespace)
 	}
-	id := r.Header.Get(lofn.HeaderCallID)
-	if id == "" {
-		id = uuid.NewString()
-	}
-	return &call{ref: ref, path: "/" + path, id: id, start: time.Now()}, fn, nil
+	c := newCall(ref, r.Header.Get(lofn.HeaderCallID))
+	c.path = "/" + path
+	return c, c.limit(fn, r.Header.Get(lofn.HeaderTimeout))
 }
 
-// deadline sets the call's one deadline: the function's timeout, or less if
-// the client asked for less.
-func (c *call) deadline(ctx context.Context, fn lofn.Function, asked string) (context.Context, context.CancelFunc, error) {
-	timeout, err := fn.Spec.Timeout()
+// limit sets the call's one deadline: the function's timeout, or less if the
+// client asked for less.
+func (c *call) limit(fn lofn.Function, asked string) (err error) {
+	if c.timeout, err = fn.Spec.Timeout(); err != nil {
+		return err
+	}
+	c.setBy = "its " + lofn.EnvTimeout
+	if asked == "" {
+		return nil
+	}
+	d, err := lofn.ParseSeconds(asked)
 	if err != nil {
-		return nil, nil, err
+		return lofn.Errorf(lofn.Invalid, "%s: %w", lofn.HeaderTimeout, err)
 	}
-	setBy := "its " + lofn.EnvTimeout
-	if asked != "" {
-		d, err := lofn.ParseSeconds(asked)
-		if err != nil {
-			return nil, nil, lofn.Errorf(lofn.Invalid, "%s: %w", lofn.HeaderTimeout, err)
-		}
-		if d > 0 && (timeout == 0 || d < timeout) {
-			timeout, setBy = d, "the caller's "+lofn.HeaderTimeout
-		}
+	if d > 0 && (c.timeout == 0 || d < c.timeout) {
+		c.timeout, c.setBy = d, "the caller's "+lofn.HeaderTimeout
 	}
-	if timeout == 0 {
-		ctx, cancel := context.WithCancel(ctx)
-		return ctx, cancel, nil
+	return nil
+}
+
+// context returns a context that carries the call and ends with its deadline.
+func (c *call) context(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx = context.WithValue(ctx, callKey{}, c)
+	if c.timeout == 0 {
+		return context.WithCancel(ctx)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, lofn.Errorf(lofn.DeadlineExceeded,
-		"gateway: function %s did not finish within %v, as %s allows", c.ref, timeout, setBy))
-	return ctx, cancel, nil
+	return context.WithDeadline(ctx, c.deadline())
+}
+
+// deadline is the end of the call's time, zero if there is none.
+func (c *call) deadline() time.Time {
+	if c.timeout == 0 {
+		return time.Time{}
+	}
+	return c.start.Add(c.timeout)
+}
+
+func (c *call) isExpired() bool { return c.timeout > 0 && time.Since(c.start) >= c.timeout }
+
+// started is when the call began, as the contract's header has it.
+func (c *call) started() string { return strconv.FormatInt(c.start.UnixNano(), 10) }
+
+// remaining is how much of the deadline is left, as a header for the function.
+func (c *call) remaining() string {
+	left := max(c.timeout-time.Since(c.start), time.Millisecond)
+	return left.Round(time.Millisecond).String()
+}
+
+// expired is the error of a call whose deadline has passed.
+func (c *call) expired() error {
+	return lofn.Errorf(lofn.DeadlineExceeded, "gateway: function %s did not finish within %v, as %s allows", c.ref, c.timeout, c.setBy)
 }
 
 // rewrite makes the function's request of the client's.
@@ -175,9 +200,9 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	setDefault(h, lofn.HeaderForwardedHost, p.In.Host)
 	setDefault(h, "User-Agent", "lofn-gateway/"+g.Release)
 	h.Set(lofn.HeaderCallID, c.id)
-	h.Set(lofn.HeaderStartTime, strconv.FormatInt(c.start.UnixNano(), 10))
-	if deadline, ok := out.Context().Deadline(); ok {
-		h.Set(lofn.HeaderTimeout, max(time.Until(deadline), time.Millisecond).Round(time.Millisecond).String())
+	h.Set(lofn.HeaderStartTime, c.started())
+	if c.timeout > 0 {
+		h.Set(lofn.HeaderTimeout, c.remaining())
 	}
 }
 
@@ -195,20 +220,31 @@ func (g *Gateway) send(r *http.Request) (*http.Response, error) {
 func (g *Gateway) answer(resp *http.Response) error {
 	c := callOf(resp.Request)
 	h := resp.Header
-	// The gateway's own values stand, one of each.
-	h.Del(lofn.HeaderCallID)
-	h.Del(lofn.HeaderStartTime)
-	h.Del(lofn.HeaderServedBy)
-	setDefault(h, lofn.HeaderDurationSeconds, fmt.Sprintf("%f", time.Since(c.start).Seconds()))
+	g.sign(h, c)
+	setDefault(h, lofn.HeaderDurationSeconds, c.took())
 	if h.Get("Content-Type") == "" && resp.ContentLength != 0 {
-		h.Set("Content-Type", contentType(resp.Request))
+		h.Set("Content-Type", contentType(resp.Request.Header.Get("Content-Type")))
 	}
 	return nil
 }
 
-func contentType(r *http.Request) string {
-	if t := r.Header.Get("Content-Type"); t != "" {
-		return t
+// sign gives an answer the headers that every call is answered with.
+func (g *Gateway) sign(h http.Header, c *call) {
+	h.Set(lofn.HeaderCallID, c.id)
+	h.Set(lofn.HeaderStartTime, c.started())
+	h.Set(lofn.HeaderServedBy, "lofn/"+g.Release)
+}
+
+// took is how long the call took until now, in seconds.
+func (c *call) took() string {
+	return strconv.FormatFloat(time.Since(c.start).Seconds(), 'f', 6, 64)
+}
+
+// contentType is the type of an answer that names none, to a request with the
+// type given.
+func contentType(request string) string {
+	if request != "" {
+		return request
 	}
 	return "text/plain"
 }
@@ -218,11 +254,12 @@ const statusClientGone = 499
 
 // fail answers for a call that has no response.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
+	g.sign(w.Header(), callOf(r))
 	switch {
 	case r.Context().Err() == context.Canceled:
 		w.WriteHeader(statusClientGone)
 	case r.Context().Err() != nil && lofn.CodeOf(err) != lofn.DeadlineExceeded:
-		g.refuse(w, r, context.Cause(r.Context()))
+		g.refuse(w, r, callOf(r).expired())
 	default:
 		g.refuse(w, r, err)
 	}

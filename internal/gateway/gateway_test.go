@@ -25,6 +25,43 @@ import (
 	"lofn/internal/telemetry"
 )
 
+// door serves a gateway and returns its URL.
+type door func(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func())
+
+// wide is net/http's door, through which everything fits.
+func wide(_ testing.TB, g *gateway.Gateway, _ *invoke.Caller) (url string, closeDoor func()) {
+	server := httptest.NewServer(g)
+	return server.URL, server.Close
+}
+
+// fast is the lane, with net/http's door behind it for what does not fit.
+func fast(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func()) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lane := gateway.NewLane(g, caller)
+	server := &http.Server{Handler: g}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(lane.Rest()) })
+	serving.Go(func() { _ = lane.Serve(listener) })
+	return "http://" + listener.Addr().String(), func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := lane.Shutdown(ctx); err != nil {
+			t.Errorf("the lane did not shut down: %v", err)
+		}
+		_ = server.Shutdown(ctx)
+		serving.Wait()
+	}
+}
+
+// eachDoor runs a test through both doors, since a call must mean the same.
+func eachDoor(t *testing.T, test func(*testing.T, door)) {
+	t.Run("wide", func(t *testing.T) { test(t, wide) })
+	t.Run("fast", func(t *testing.T) { test(t, fast) })
+}
+
 // platform is the road of a call from end to end, with functions that are Go
 // handlers on real sockets.
 type platform struct {
@@ -37,7 +74,7 @@ type platform struct {
 
 var echo = lofn.Ref{Namespace: lofn.DefaultNamespace, Name: "echo"}
 
-func start(t testing.TB, handler http.Handler) *platform {
+func start(t testing.TB, d door, handler http.Handler) *platform {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	p := &platform{TB: t, functions: mem.New[lofn.Function](), metrics: telemetry.New()}
@@ -59,12 +96,13 @@ func start(t testing.TB, handler http.Handler) *platform {
 		reconciler.Run(ctx)
 	}()
 	caller := invoke.NewCaller(replicas)
-	ts := httptest.NewServer(gateway.New(gateway.Config{
+	front := gateway.New(gateway.Config{
 		Caller: caller, Functions: replicas, Meter: p.metrics, Release: "test", Log: log,
-	}))
-	p.url = ts.URL
+	})
+	var closeDoor func()
+	p.url, closeDoor = d(t, front, caller)
 	t.Cleanup(func() {
-		ts.Close()
+		closeDoor()
 		cancel()
 		<-done
 		_ = p.provider.Close(context.Background())
@@ -128,7 +166,11 @@ func (p *platform) request(method, path string, body io.Reader) *http.Request {
 }
 
 func TestTheRequestReachesTheFunctionAsItIs(t *testing.T) {
-	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	eachDoor(t, testTheRequestReachesTheFunctionAsItIs)
+}
+
+func testTheRequestReachesTheFunctionAsItIs(t *testing.T, d door) {
+	p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s host=%s body=%q a=%q", r.Method, r.RequestURI, r.Host, body, r.Header.Values("X-A"))
 	}))
@@ -153,9 +195,11 @@ func TestTheRequestReachesTheFunctionAsItIs(t *testing.T) {
 	}
 }
 
-func TestHeadersOfTheContract(t *testing.T) {
+func TestHeadersOfTheContract(t *testing.T) { eachDoor(t, testHeadersOfTheContract) }
+
+func testHeadersOfTheContract(t *testing.T, d door) {
 	seen := make(chan http.Header, 1)
-	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/ready" {
 			seen <- r.Header
 		}
@@ -212,8 +256,10 @@ func TestHeadersOfTheContract(t *testing.T) {
 	}
 }
 
-func TestErrorsOfThePlatform(t *testing.T) {
-	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func TestErrorsOfThePlatform(t *testing.T) { eachDoor(t, testErrorsOfThePlatform) }
+
+func testErrorsOfThePlatform(t *testing.T, d door) {
+	p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/hang":
 			<-r.Context().Done()
@@ -247,9 +293,11 @@ func TestErrorsOfThePlatform(t *testing.T) {
 	}
 }
 
-func TestAStreamArrivesAsItIsSent(t *testing.T) {
+func TestAStreamArrivesAsItIsSent(t *testing.T) { eachDoor(t, testAStreamArrivesAsItIsSent) }
+
+func testAStreamArrivesAsItIsSent(t *testing.T, d door) {
 	next := make(chan struct{})
-	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/ready" {
 			return
 		}
@@ -283,7 +331,11 @@ func TestAStreamArrivesAsItIsSent(t *testing.T) {
 }
 
 func TestAnUpgradedConnectionCarriesBothWays(t *testing.T) {
-	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	eachDoor(t, testAnUpgradedConnectionCarriesBothWays)
+}
+
+func testAnUpgradedConnectionCarriesBothWays(t *testing.T, d door) {
+	p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "echo" {
 			return
 		}
@@ -314,8 +366,10 @@ func TestAnUpgradedConnectionCarriesBothWays(t *testing.T) {
 	}
 }
 
-func TestABodyOfAnySizeStreamsThrough(t *testing.T) {
-	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func TestABodyOfAnySizeStreamsThrough(t *testing.T) { eachDoor(t, testABodyOfAnySizeStreamsThrough) }
+
+func testABodyOfAnySizeStreamsThrough(t *testing.T, d door) {
+	p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n, err)
 	}))
@@ -330,10 +384,12 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-func TestAClientThatLeavesEndsTheCall(t *testing.T) {
+func TestAClientThatLeavesEndsTheCall(t *testing.T) { eachDoor(t, testAClientThatLeavesEndsTheCall) }
+
+func testAClientThatLeavesEndsTheCall(t *testing.T, d door) {
 	ended := make(chan struct{})
 	began := make(chan struct{})
-	p := start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	p := start(t, d, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/ready" {
 			return
 		}
@@ -354,7 +410,11 @@ func TestAClientThatLeavesEndsTheCall(t *testing.T) {
 }
 
 func TestACallWakesAFunctionScaledToZero(t *testing.T) {
-	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "awake") }))
+	eachDoor(t, testACallWakesAFunctionScaledToZero)
+}
+
+func testACallWakesAFunctionScaledToZero(t *testing.T, d door) {
+	p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "awake") }))
 	p.put(lofn.Function{Ref: echo, Replicas: 0, Generation: 1, Spec: lofn.Spec{Image: "echo"}})
 	p.eventually("no replica is left", func() bool { return len(p.provider.Running()) == 0 })
 	resp, body := p.do(p.request("GET", "/function/echo", nil))
@@ -364,7 +424,11 @@ func TestACallWakesAFunctionScaledToZero(t *testing.T) {
 }
 
 func TestNoCallFailsWhileReplicasChange(t *testing.T) {
-	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+	eachDoor(t, testNoCallFailsWhileReplicasChange)
+}
+
+func testNoCallFailsWhileReplicasChange(t *testing.T, d door) {
+	p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
 	var failed, calls atomic.Int64
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
@@ -405,8 +469,10 @@ func TestNoCallFailsWhileReplicasChange(t *testing.T) {
 	}
 }
 
-func TestCallsAreCounted(t *testing.T) {
-	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func TestCallsAreCounted(t *testing.T) { eachDoor(t, testCallsAreCounted) }
+
+func testCallsAreCounted(t *testing.T, d door) {
+	p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/teapot" {
 			w.WriteHeader(http.StatusTeapot)
 		}

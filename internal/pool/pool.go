@@ -103,6 +103,16 @@ func (p *Pool) Lease(ctx context.Context, ref lofn.Ref) (lofn.Lease, error) {
 	return l, nil
 }
 
+// TryLease is Lease without the waiting: false means that no replica is ready.
+func (p *Pool) TryLease(ref lofn.Ref) (lofn.Lease, bool) {
+	f := p.function(ref)
+	if f == nil {
+		return nil, false
+	}
+	l, _, _ := f.take(ref)
+	return l, l != nil
+}
+
 // Function returns what is known of a function, and whether it is declared.
 func (p *Pool) Function(ref lofn.Ref) (lofn.Function, bool) {
 	f := p.function(ref)
