@@ -70,6 +70,7 @@ type platform struct {
 	functions lofn.Store[lofn.Function]
 	provider  *fake.Provider
 	metrics   *telemetry.Metrics
+	closeDoor func()
 }
 
 var echo = lofn.Ref{Namespace: lofn.DefaultNamespace, Name: "echo"}
@@ -99,10 +100,10 @@ func start(t testing.TB, d door, handler http.Handler) *platform {
 	front := gateway.New(gateway.Config{
 		Caller: caller, Functions: replicas, Meter: p.metrics, Release: "test", Log: log,
 	})
-	var closeDoor func()
-	p.url, closeDoor = d(t, front, caller)
+	p.url, p.closeDoor = d(t, front, caller)
+	p.closeDoor = sync.OnceFunc(p.closeDoor)
 	t.Cleanup(func() {
-		closeDoor()
+		p.closeDoor()
 		cancel()
 		<-done
 		_ = p.provider.Close(context.Background())

@@ -54,7 +54,8 @@ func (c *Caller) Close() {
 }
 
 // Call sends the request to a replica of the function and returns its
-// response, whose Body the caller must close: that ends the call. The URL's
+// response, whose Body the caller must close: that ends the call, as does the
+// end of the request's context. The URL's
 // scheme and host are overwritten, the Host header is kept. A replica that
 // refuses the connection did not see the call, so another one is asked, until
 // the request's context ends. Errors have code NotFound, Unavailable,
@@ -96,7 +97,11 @@ func (c *Caller) send(lease lofn.Lease, req *http.Request) (*http.Response, erro
 	if err != nil {
 		return nil, err
 	}
-	resp.Body = releasing(resp.Body, lease)
+	if resp.StatusCode == http.StatusSwitchingProtocols && req.Header.Get("Upgrade") == "" {
+		resp.Body.Close()
+		return nil, errors.New("it switched protocols, which nobody asked for")
+	}
+	resp.Body = releasing(req.Context(), resp.Body, lease)
 	return resp, nil
 }
 
@@ -141,10 +146,18 @@ func explain(ctx context.Context, ref lofn.Ref, replica lofn.Replica, err error)
 	return lofn.Errorf(lofn.Unreachable, "function %s (replica %s) broke the call off: %w", ref, replica.ID, err)
 }
 
-// releasing gives the lease back when the body is closed. The body of a
-// switched protocol can be written to, which must show.
-func releasing(body io.ReadCloser, lease lofn.Lease) io.ReadCloser {
-	r := &releasingBody{ReadCloser: body, release: lease.Release}
+// releasing gives the lease back when the body is closed, and at the latest
+// when the call's context ends: not every proxy closes every body. The body of
+// a switched protocol can be written to, which must show.
+func releasing(ctx context.Context, body io.ReadCloser, lease lofn.Lease) io.ReadCloser {
+	stop := context.AfterFunc(ctx, func() {
+		body.Close()
+		lease.Release()
+	})
+	r := &releasingBody{ReadCloser: body, release: func() {
+		stop()
+		lease.Release()
+	}}
 	if rw, ok := body.(io.ReadWriteCloser); ok {
 		return struct {
 			*releasingBody

@@ -74,9 +74,6 @@ func (l *link) Return(keep bool) {
 const (
 	// idleTime is how long a connection is kept without use.
 	idleTime = 90 * time.Second
-	// trustTime is how long an unused connection is taken to be alive
-	// without a look at it. Servers close idle ones after seconds.
-	trustTime = 50 * time.Millisecond
 	// maxIdle bounds the connections kept to one replica.
 	maxIdle = 1024
 )
@@ -96,7 +93,7 @@ func (h *home) take() *link {
 		l := h.idle[n-1]
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
-		if age := time.Since(l.since); age < trustTime || age < idleTime && l.quiet() {
+		if time.Since(l.since) < idleTime && l.quiet() {
 			return l
 		}
 		l.Close()
