@@ -15,14 +15,14 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.release=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
-DIST := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
+DIST := $(foreach target,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64,lofn-$(target)) fwatchdog-linux-amd64 fwatchdog-linux-arm64
 
 .PHONY: FORCE help build demo test test-examples check lint bench dist clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/lofn; needs nothing but Go
+build: ## bin/lofn and bin/fwatchdog; needs nothing but Go
 	$(GOBUILD) -o bin/ ./cmd/...
 
 demo: build ## start a platform, deploy the examples and call them
@@ -57,11 +57,12 @@ lint: ## golangci-lint with .golangci.yml
 bench: build ## calls per second, latency, memory per function, as a table
 	go run ./bench -lofn bin/lofn
 
-dist: $(DIST:%=dist/lofn-%) ## reproducible binaries in dist/ with their checksums
-	cd dist && sha256sum $(DIST:%=lofn-%) | tee sha256sums
+dist: $(DIST:%=dist/%) ## reproducible binaries in dist/ with their checksums
+	cd dist && sha256sum $(DIST) | tee sha256sums
 
-dist/lofn-%: FORCE
-	GOOS=$(firstword $(subst -, ,$*)) GOARCH=$(lastword $(subst -, ,$*)) $(GOBUILD) -o $@ ./cmd/lofn
+# The name is program-system-architecture.
+dist/%: FORCE
+	GOOS=$(word 2,$(subst -, ,$*)) GOARCH=$(word 3,$(subst -, ,$*)) $(GOBUILD) -o $@ ./cmd/$(word 1,$(subst -, ,$*))
 
 clean: ## remove what was built
 	rm -rf bin build dist
