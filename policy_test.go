@@ -66,6 +66,8 @@ var partImports = map[string][]string{
 	"internal/provider/process": {"internal/watchdog", "internal/provider/fleet"},
 	"internal/provider/fake":    {"internal/provider/fleet"},
 
+	"internal/watchdog": {"internal/http1"},
+
 	"cmd/lofn":      {"internal/cli", "internal/app"},
 	"cmd/fwatchdog": {"internal/watchdog"},
 }

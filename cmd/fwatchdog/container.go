@@ -28,7 +28,7 @@ type container struct {
 	child     *child // nil but in mode http
 	watchdog  *watchdog.Watchdog
 	metrics   watchdog.Metrics
-	server    *http.Server
+	server    *watchdog.Server
 	accepting atomic.Bool
 	failed    chan error // why the server ended by itself
 }
@@ -75,12 +75,13 @@ func (c *container) assemble() error {
 	if c.watchdog, err = watchdog.New(c.config.Config, options); err != nil {
 		return err
 	}
-	c.server = &http.Server{
+	rest := &http.Server{
 		Handler:           &watchdog.Probes{Watchdog: c.watchdog, Healthy: c.healthy},
 		ReadHeaderTimeout: c.config.ReadTimeout,
 		MaxHeaderBytes:    1 << 20,
 		ErrorLog:          slog.NewLogLogger(options.Log.Handler(), slog.LevelDebug),
 	}
+	c.server = watchdog.NewServer(c.watchdog, rest)
 	return nil
 }
 
@@ -127,7 +128,7 @@ func (c *container) serveMetrics() {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", &c.metrics)
 	c.log.Printf("Metrics listening on port: %d", c.config.MetricsPort)
-	server := &http.Server{Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, ErrorLog: c.server.ErrorLog}
+	server := &http.Server{Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(l) }()
 }
 

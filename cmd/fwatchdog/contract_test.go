@@ -77,6 +77,9 @@ func agrees(want, got string) bool {
 func peersFromEnvironment(t *testing.T, name, variable string) []peer {
 	t.Helper()
 	all := []peer{{name: "fwatchdog"}}
+	if name == "of-watchdog" {
+		all = append(all, peer{name: "fwatchdog by net-http", longWay: true})
+	}
 	path := os.Getenv(variable)
 	if path == "" {
 		t.Logf("%s names no program: the table runs against fwatchdog only", variable)
@@ -86,7 +89,7 @@ func peersFromEnvironment(t *testing.T, name, variable string) []peer {
 		_ = conn.Close()
 		t.Skipf("%s is taken, and %s needs it", metricsOfPeers, name)
 	}
-	return append(all, peer{name, path})
+	return append(all, peer{name: name, path: path})
 }
 
 func runTable(t *testing.T, table []trial, peers []peer) {
@@ -127,6 +130,9 @@ func (c trial) run(t *testing.T, p peer) {
 	}
 	if c.path == "" {
 		c.path = "/a/b?c=d"
+	}
+	if p.longWay {
+		c.header = append([]string{"Proxy-Authorization", "not for the function"}, c.header...)
 	}
 	a := do(t, request(t, c.method, d.url+c.path, c.body, c.header...))
 	want.check(t, a, d.log.String)

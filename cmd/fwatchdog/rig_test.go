@@ -66,7 +66,11 @@ type dog struct {
 }
 
 // peer names a watchdog's program. The zero value is fwatchdog.
-type peer struct{ name, path string }
+type peer struct {
+	name, path string
+	// longWay has requests say something by which they are not plain.
+	longWay bool
+}
 
 func (p peer) ours() bool { return p.path == "" }
 

@@ -99,10 +99,12 @@ func (w *Watchdog) fail(rw *recorder, err error, onTimeout int) {
 	}
 }
 
+// clientClosedRequest is the status of calls whose client has gone.
+const clientClosedRequest = 499
+
 // abandon breaks the connection: nobody is there, or what was sent must not
 // pass for a whole answer. It does not return.
 func (w *Watchdog) abandon(rw *recorder) {
-	const clientClosedRequest = 499
 	if rw.status == 0 {
 		rw.status = clientClosedRequest
 	}

@@ -1,6 +1,7 @@
 package watchdog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -23,14 +24,15 @@ func (w *Watchdog) relay() (http.Handler, error) {
 	if w.config.Upstream == nil {
 		return nil, lofn.Errorf(lofn.Invalid, "upstream_url: is required in mode http: where the function listens, such as http://127.0.0.1:8082")
 	}
+	if w.options.Dial == nil {
+		w.options.Dial = dialUpstream(w.config.Upstream)
+	}
 	transport := &http.Transport{
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return w.dial(ctx) },
 		DisableCompression:  true,
 		MaxIdleConns:        0,
 		MaxIdleConnsPerHost: 128,
 		IdleConnTimeout:     idleUpstream,
-	}
-	if dial := w.options.Dial; dial != nil {
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }
 	}
 	w.release = func() error { transport.CloseIdleConnections(); return nil }
 	proxy := &httputil.ReverseProxy{
@@ -49,6 +51,17 @@ func (w *Watchdog) relay() (http.Handler, error) {
 		},
 	}
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.relayCall(proxy, rw.(*recorder), r) }), nil
+}
+
+// dial connects to the child.
+func (w *Watchdog) dial(ctx context.Context) (net.Conn, error) { return w.options.Dial(ctx) }
+
+func dialUpstream(u *url.URL) func(context.Context) (net.Conn, error) {
+	address := net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+	return func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", address)
+	}
 }
 
 // idleUpstream is how long a connection to the function is kept without use.
@@ -101,9 +114,12 @@ func replaceBody(r *http.Request, in *spool, size int64) error {
 // endless reports whether the answer may go on for as long as both sides want:
 // exec_timeout is not for those.
 func endless(r *http.Request) bool {
-	accept := strings.ToLower(r.Header.Get("Accept"))
-	return strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "application/x-ndjson") ||
-		strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	return acceptsStream(r.Header.Get("Accept")) || strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+func acceptsStream(accept string) bool {
+	accept = strings.ToLower(accept)
+	return strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "application/x-ndjson")
 }
 
 // rewrite keeps the request as it came: host, query and forwarding headers are
@@ -119,19 +135,29 @@ func (w *Watchdog) rewrite(p *httputil.ProxyRequest) {
 	}
 }
 
-// relayFailed answers when the child did not: 504 if time ran out, else 500.
+// relayFailed answers when the child did not.
 func (w *Watchdog) relayFailed(rw http.ResponseWriter, r *http.Request, err error) {
-	cause := context.Cause(r.Context())
-	status := http.StatusInternalServerError
-	switch {
-	case errors.Is(cause, context.DeadlineExceeded):
-		status, err = http.StatusGatewayTimeout, cause
-	case errors.Is(cause, errShutdown):
-		status = http.StatusServiceUnavailable
+	if cause := context.Cause(r.Context()); errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, errShutdown) {
+		err = cause
 	}
-	w.lines.Printf("lofn: the function gave no answer: %v", err)
+	status := w.unanswered(err)
 	rec, _ := r.Context().Value(startedKey{}).(*recorder)
 	rw.Header().Set(lofn.HeaderDurationSeconds, rec.duration())
 	rw.Header().Set(lofn.HeaderInternal, component)
 	rw.WriteHeader(status)
+}
+
+// unanswered notes why the child gave no answer, and returns the status for
+// that: 504 if time ran out, 503 at the end of the watchdog, else 500.
+func (w *Watchdog) unanswered(err error) int {
+	w.lines.Printf("Upstream HTTP request error: %v", err)
+	var limit *timeoutError
+	switch {
+	case errors.As(err, &limit):
+		w.lines.Printf("Upstream HTTP killed due to %s: %s", limit.name, limit.limit)
+		return http.StatusGatewayTimeout
+	case errors.Is(err, errShutdown):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
 }

@@ -153,20 +153,33 @@ func (w *Watchdog) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // enter admits a call, or answers it.
 func (w *Watchdog) enter(rw http.ResponseWriter) bool {
+	refusal := w.admit()
+	if refusal != nil {
+		refuse(rw, refusal.status, refusal.who, refusal.text)
+	}
+	return refusal == nil
+}
+
+// refusal is an answer to a call that is not let in.
+type refusal struct {
+	status    int
+	who, text string
+}
+
+// admit counts a call in, until leave, or says why not.
+func (w *Watchdog) admit() *refusal {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	limit := w.config.MaxInflight
 	switch {
 	case w.draining:
-		refuse(rw, http.StatusServiceUnavailable, component, "The function is shutting down.\n")
+		return &refusal{http.StatusServiceUnavailable, component, "The function is shutting down.\n"}
 	case limit > 0 && w.inflight >= limit:
-		refuse(rw, http.StatusTooManyRequests, "faas-middleware",
-			fmt.Sprintf("Concurrent request limit exceeded. Max concurrent requests: %d\n", limit))
-	default:
-		w.inflight++
-		return true
+		return &refusal{http.StatusTooManyRequests, "faas-middleware",
+			fmt.Sprintf("Concurrent request limit exceeded. Max concurrent requests: %d\n", limit)}
 	}
-	return false
+	w.inflight++
+	return nil
 }
 
 func (w *Watchdog) leave() {
