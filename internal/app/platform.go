@@ -59,7 +59,7 @@ func newPlatform(ctx context.Context, o Options, data *dataDir, a auth.Authentic
 	if err = p.openStores(ctx, data); err != nil {
 		return nil, err
 	}
-	if err = p.openImages(ctx, data); err != nil {
+	if err = p.openImages(ctx, data, url); err != nil {
 		return nil, err
 	}
 	if p.logs, err = logstore.Open(logstore.Config{Dir: data.join("logs"), Log: p.log}); err != nil {
@@ -118,12 +118,14 @@ func (p *platform) openStores(ctx context.Context, data *dataDir) (err error) {
 
 // openImages also clears what is unpacked of images that no function uses any
 // more: before any function runs is the moment when that is certain.
-func (p *platform) openImages(ctx context.Context, data *dataDir) (err error) {
+func (p *platform) openImages(ctx context.Context, data *dataDir, url string) (err error) {
 	p.registry, err = registry.New(registry.Config{Dir: data.join("registry"), Log: p.log})
 	if err != nil {
 		return fmt.Errorf("registry: %w", err)
 	}
-	p.images, err = registry.NewImages(registry.ImagesConfig{Registry: p.registry, Dir: data.join("images"), Log: p.log})
+	p.images, err = registry.NewImages(registry.ImagesConfig{
+		Registry: p.registry, Hosts: hostsOf(url), Dir: data.join("images"), Log: p.log,
+	})
 	if err != nil {
 		return fmt.Errorf("images: %w", err)
 	}
@@ -136,6 +138,15 @@ func (p *platform) openImages(ctx context.Context, data *dataDir) (err error) {
 		used[fn.Value.Digest] = true
 	}
 	return p.images.Prune(ctx, func(digest string) bool { return used[digest] })
+}
+
+// hostsOf are the hosts by which images are pushed to the platform at the URL.
+func hostsOf(url string) []string {
+	host := strings.TrimPrefix(url, "http://")
+	if port, local := strings.CutPrefix(host, "127.0.0.1:"); local {
+		return []string{host, "localhost:" + port}
+	}
+	return []string{host}
 }
 
 // close stops what was started, last first.

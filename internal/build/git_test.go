@@ -139,7 +139,7 @@ func TestPullErrors(t *testing.T) {
 		req  build.PullRequest
 		want string
 	}{
-		"no URL":       {build.PullRequest{}, "name a git repository"},
+		"only a ref":   {build.PullRequest{URL: "#v1"}, "name a git repository"},
 		"no such":      {build.PullRequest{URL: filepath.Join(empty, "gone")}, "template pull " + filepath.Join(empty, "gone")},
 		"no such ref":  {build.PullRequest{URL: repo + "#v9"}, "v9"},
 		"no commit":    {build.PullRequest{URL: repo + "#sha-zzz"}, `"zzz" is not a commit`},
@@ -305,5 +305,30 @@ func TestNewFunctionKeepsWhatIsThere(t *testing.T) {
 	}
 	if _, err := build.NewFunction(build.ScaffoldRequest{Name: "Other", Lang: "python", Dir: dir}); lofn.CodeOf(err) != lofn.Invalid {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestPullBuiltIn writes lofn's own templates out, from which a function is
+// built as from the built-in ones.
+func TestPullBuiltIn(t *testing.T) {
+	dir := t.TempDir()
+	names, err := build.Pull(t.Context(), build.PullRequest{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"python3-http", "python", "golang-middleware", "go", "bash-streaming"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is not among %v", name, names)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "template", name, "template.yml")); err != nil {
+			t.Error(err)
+		}
+	}
+	pulled, err := build.FindTemplate(dir, "python")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pulled.BuiltIn || !pulled.Buildable {
+		t.Errorf("found %+v, want the folder, with its recipe", pulled)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,9 +16,6 @@ import (
 
 	"lofn"
 )
-
-// DefaultTemplateURL is where templates are pulled from if nobody says.
-const DefaultTemplateURL = "https://github.com/openfaas/templates.git"
 
 // metaFile is what a pull leaves in each template, in faas-cli's format.
 const metaFile = "meta.json"
@@ -33,7 +31,9 @@ type meta struct {
 type PullRequest struct {
 	// URL is a git repository, by URL or path, or a plain folder, with a
 	// template/ folder inside. A "#ref" at its end names a branch, a tag or,
-	// as "#sha-…", a commit.
+	// as "#sha-…", a commit. Empty means the built-in templates, which are
+	// written under each of their names: faas-cli wants to see the template
+	// of every function that it deploys.
 	URL string
 	// Dir is the working folder, whose template/ is filled; the default is
 	// the current folder.
@@ -64,36 +64,72 @@ func Pull(ctx context.Context, req PullRequest) ([]string, error) {
 		return nil, lofn.Errorf(lofn.Invalid, "template pull: %w", err)
 	}
 	defer os.RemoveAll(work)
-	from, sha, err := req.fetch(ctx, location, ref, filepath.Join(work, "repository"))
+	p := puller{req: req, work: work, parent: parent, log: &logger{to: req.Log},
+		meta: meta{Repository: location, RefName: ref, WrittenAt: time.Now().UTC().Truncate(time.Second)}}
+	if req.URL == "" {
+		p.meta.Repository = "built in"
+		p.found, err = builtInFolders()
+	} else {
+		p.found, p.meta.SHA, err = req.fetch(ctx, location, ref, filepath.Join(work, "repository"))
+	}
 	if err != nil {
 		return nil, err
 	}
-	found, err := foldersIn(filepath.Join(from, templateFolder))
-	if err != nil || len(found) == 0 {
-		return nil, lofn.Errorf(lofn.NotFound, "template pull: %s has no folder template/ with templates in it", location)
-	}
-	p := puller{req: req, from: from, work: work, parent: parent, log: &logger{to: req.Log},
-		meta: meta{Repository: location, RefName: ref, SHA: sha, WrittenAt: time.Now().UTC().Truncate(time.Second)}}
-	return p.copyAll(found)
+	return p.copyAll()
 }
 
-// fetch returns a folder with the repository's files, and their commit.
-func (req PullRequest) fetch(ctx context.Context, location, ref, into string) (folder, sha string, err error) {
+// builtInFolders returns the built-in templates by each of their names.
+func builtInFolders() (map[string]fs.FS, error) {
+	found := make(map[string]fs.FS)
+	for _, name := range builtInNames() {
+		t, err := builtIn(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, as := range append(t.Aliases, t.Name) {
+			found[as] = t.files
+		}
+	}
+	return found, nil
+}
+
+// fetch returns the repository's templates by name, and its commit.
+func (req PullRequest) fetch(ctx context.Context, location, ref, into string) (found map[string]fs.FS, sha string, err error) {
 	if location == "" {
-		return "", "", lofn.Errorf(lofn.Invalid, "template pull: name a git repository")
+		return nil, "", lofn.Errorf(lofn.Invalid, "template pull: name a git repository")
 	}
 	plain := filepath.Join(req.Dir, location)
 	if filepath.IsAbs(location) {
 		plain = location
 	}
 	if ref == "" && isPlainFolder(plain) {
-		return plain, "", nil
+		found, err = templatesIn(plain)
+		return found, "", err
 	}
 	if err := clone(ctx, req.Dir, location, ref, into); err != nil {
-		return "", "", lofn.Errorf(lofn.Invalid, "template pull %s: %w", location, err)
+		return nil, "", lofn.Errorf(lofn.Invalid, "template pull %s: %w", location, err)
 	}
-	sha, err = git(ctx, into, "rev-parse", "HEAD")
-	return into, sha, err
+	if sha, err = git(ctx, into, "rev-parse", "HEAD"); err != nil {
+		return nil, "", err
+	}
+	if found, err = templatesIn(into); err != nil {
+		err = lofn.Errorf(lofn.NotFound, "template pull: %s has no folder template/ with templates in it", location)
+	}
+	return found, sha, err
+}
+
+// templatesIn returns the templates of a folder, by name.
+func templatesIn(folder string) (map[string]fs.FS, error) {
+	parent := filepath.Join(folder, templateFolder)
+	names, err := foldersIn(parent)
+	if err != nil || len(names) == 0 {
+		return nil, lofn.Errorf(lofn.NotFound, "template pull: %s has no templates in it", parent)
+	}
+	found := make(map[string]fs.FS)
+	for _, name := range names {
+		found[name] = os.DirFS(filepath.Join(parent, name))
+	}
+	return found, nil
 }
 
 // isPlainFolder reports whether a path is a folder with templates that git
@@ -133,17 +169,19 @@ func clone(ctx context.Context, dir, location, ref, into string) error {
 	return err
 }
 
-// puller copies templates from a repository's files to where they belong.
+// puller copies the templates that were found to where they belong.
 type puller struct {
-	req                PullRequest
-	from, work, parent string
-	meta               meta
-	log                *logger
+	req          PullRequest
+	found        map[string]fs.FS
+	work, parent string
+	meta         meta
+	log          *logger
 }
 
-func (p *puller) copyAll(found []string) ([]string, error) {
+func (p *puller) copyAll() ([]string, error) {
 	wanted, _, _ := strings.Cut(p.req.Only, "@")
-	if wanted != "" && !slices.Contains(found, wanted) {
+	found := slices.Sorted(maps.Keys(p.found))
+	if wanted != "" && p.found[wanted] == nil {
 		return nil, lofn.Errorf(lofn.NotFound, "template pull: %s has no template %s: it has %s", p.meta.Repository, wanted, strings.Join(found, ", "))
 	}
 	var written []string
@@ -176,7 +214,7 @@ func (p *puller) copy(name, as string) (bool, error) {
 		return false, nil
 	}
 	fresh := filepath.Join(p.work, "new")
-	if err := os.CopyFS(fresh, os.DirFS(filepath.Join(p.from, templateFolder, name))); err != nil {
+	if err := os.CopyFS(fresh, p.found[name]); err != nil {
 		return false, err
 	}
 	note, err := json.MarshalIndent(p.meta, "", "  ")

@@ -14,7 +14,6 @@ import (
 )
 
 const (
-	defaultTemplates     = "https://github.com/openfaas/templates.git"
 	defaultTemplateStore = "https://raw.githubusercontent.com/openfaas/store/master/templates.json"
 	// storeTimeout bounds reading the template store: where there is no
 	// network, that should be found out soon.
@@ -51,11 +50,12 @@ func (p *program) listTemplates() error {
 	}
 	table := newTable(p.Stdout, "NAME", "ALIASES", "LANGUAGE", "FROM")
 	for _, t := range templates {
-		from := "./template"
+		// A folder has the one name that it has.
+		from, aliases := "./template", ""
 		if t.BuiltIn {
-			from = "built in"
+			from, aliases = "built in", strings.Join(t.Aliases, ", ")
 		}
-		table.row(t.Name, strings.Join(t.Aliases, ", "), t.Language, from)
+		table.row(t.Name, aliases, t.Language, from)
 	}
 	return table.flush()
 }
@@ -75,12 +75,15 @@ func (p *program) templatePullCommand() *cobra.Command {
 	f := pullFlags{p: p}
 	cmd := &cobra.Command{
 		Use:   "pull [REPOSITORY[#REF]]",
-		Short: "Pull the templates of a git repository into ./template",
+		Short: "Pull the templates of a git repository, or lofn's own, into ./template",
+		Long: `Without a repository, and without OPENFAAS_TEMPLATE_URL, lofn's own templates are
+written, each under all of its names. lofn itself does not need them there, but
+faas-cli does, and it is how to begin a template of your own.`,
 		Example: `  lofn template pull https://github.com/openfaas/templates#1.0
   lofn template pull stack                 those that the stack file names`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			repository := cmp.Or(p.Getenv("OPENFAAS_TEMPLATE_URL"), defaultTemplates)
+			repository := p.Getenv("OPENFAAS_TEMPLATE_URL")
 			if len(args) == 1 {
 				repository = args[0]
 			}
@@ -119,7 +122,7 @@ func (p *program) templatePullStackCommand() *cobra.Command {
 }
 
 func (p *program) pull(ctx context.Context, repository string, keep bool) error {
-	p.notef("Pulling templates from %s\n", repository)
+	p.notef("Pulling templates from %s\n", cmp.Or(repository, "lofn itself"))
 	names, err := build.Pull(ctx, build.PullRequest{URL: repository, Keep: keep})
 	if err != nil {
 		return err
