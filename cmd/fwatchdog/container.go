@@ -136,15 +136,13 @@ func (c *container) healthy() bool { return c.accepting.Load() && lockPresent() 
 
 // open tells the world that calls may come.
 func (c *container) open() error {
+	c.accepting.Store(true) // who sees the lock file may call
 	if c.config.SuppressLock {
 		c.log.Printf("Warning: \"suppress_lock\" is enabled. No automated health-checks will be in place for your function.")
 	} else {
 		c.log.Printf("Writing lock-file to: %s", lockPath())
-		if err := writeLock(); err != nil {
-			return err
-		}
+		return writeLock()
 	}
-	c.accepting.Store(true)
 	return nil
 }
 

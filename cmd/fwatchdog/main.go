@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	stdlog "log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -37,6 +38,7 @@ func run(args, env []string, stderr io.Writer) int {
 	}
 	log := newLog(stderr)
 	defer log.Close()
+	stdlog.SetOutput(log) // some of what net/http says goes nowhere else
 	log.Printf("Version: %s\tSHA: %s", or(release, "dev"), or(commit, "unknown"))
 	if *version {
 		return 0

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -68,11 +69,13 @@ type dog struct {
 // peer names a watchdog's program. The zero value is fwatchdog.
 type peer struct {
 	name, path string
+	// args run fwatchdog by way of the program at path.
+	args []string
 	// longWay has requests say something by which they are not plain.
 	longWay bool
 }
 
-func (p peer) ours() bool { return p.path == "" }
+func (p peer) ours() bool { return p.path == "" || p.args != nil }
 
 // metricsOfPeers is not for others to choose.
 const metricsOfPeers = "127.0.0.1:8081"
@@ -87,6 +90,16 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
+func freeListener(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
 func port(address string) string {
 	_, port, _ := net.SplitHostPort(address)
 	return port
@@ -98,10 +111,11 @@ func launch(t *testing.T, p peer, env ...string) *dog {
 	t.Helper()
 	d := &dog{address: freeAddress(t), metrics: freeAddress(t), upstream: freeAddress(t), temp: t.TempDir(), exited: make(chan struct{})}
 	d.url = "http://" + d.address
-	program, args := p.path, []string{"fwatchdog"}
-	if p.ours() {
-		program = os.Args[0]
-	} else {
+	program, args := cmp.Or(p.path, os.Args[0]), []string{"fwatchdog"}
+	if p.args != nil {
+		args = p.args
+	}
+	if !p.ours() {
 		d.metrics = metricsOfPeers
 	}
 	d.cmd = &exec.Cmd{Path: program, Args: args, Stdout: &d.log, Stderr: &d.log, SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, WaitDelay: time.Second}

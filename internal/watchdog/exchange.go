@@ -30,8 +30,11 @@ type exchange struct {
 	got      int
 	watch    *watch
 
-	status  int
-	written int64
+	method   string
+	status   int
+	written  int64
+	admitted bool
+	ended    bool
 }
 
 // run answers the call, and reports whether the connection can go on.
@@ -39,13 +42,13 @@ func (e *exchange) run() (keep bool) {
 	s, r := e.front.server, &e.front.request
 	w := s.watchdog
 	e.started = time.Now()
-	method := methodName(r.Method)
+	e.method = methodName(r.Method)
 	w.options.Metrics.begin()
-	defer func() { w.options.Metrics.end(e.status, method, time.Since(e.started)) }()
+	defer e.end()
 	if refusal := w.admit(); refusal != nil {
 		return e.answer(refusal.status, refusal.text, lofn.HeaderInternal, refusal.who, "Content-Type", "text/plain", "X-Content-Type-Options", "nosniff")
 	}
-	defer w.leave()
+	e.admitted = true
 	if limit := w.config.ExecTimeout; limit > 0 {
 		e.deadline = e.started.Add(limit)
 	}
@@ -53,8 +56,22 @@ func (e *exchange) run() (keep bool) {
 	defer s.buffers.Put(in)
 	e.in = *in
 	keep = e.call()
-	e.log(method)
+	e.log()
 	return keep
+}
+
+// end counts the call out, once. It comes before the last byte is written, so
+// that who has the answer does not find the place taken still.
+func (e *exchange) end() {
+	if e.ended {
+		return
+	}
+	e.ended = true
+	w := e.front.server.watchdog
+	w.options.Metrics.end(e.status, e.method, time.Since(e.started))
+	if e.admitted {
+		w.leave()
+	}
 }
 
 // methodName returns the method without allocating.
@@ -67,7 +84,7 @@ func methodName(b []byte) string {
 	return string(b)
 }
 
-func (e *exchange) log(method string) {
+func (e *exchange) log() {
 	var agent, id []byte
 	for _, h := range e.front.request.Headers {
 		switch h.Kind {
@@ -78,7 +95,7 @@ func (e *exchange) log(method string) {
 		}
 	}
 	if !strings.HasPrefix(string(agent), "kube-probe") {
-		e.front.server.watchdog.logCall(method, string(e.front.request.Target), string(id), e.status, e.written, time.Since(e.started))
+		e.front.server.watchdog.logCall(e.method, string(e.front.request.Target), string(id), e.status, e.written, time.Since(e.started))
 	}
 }
 
@@ -170,7 +187,7 @@ func (e *exchange) ask(reply *http1.Response) (int, error) {
 			return n, err
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return 0, e.ended(err)
+			return 0, e.lost(err)
 		}
 		if e.watch != nil || e.expired() || e.front.server.isKilled() {
 			if !e.stopWatching() {
@@ -182,8 +199,8 @@ func (e *exchange) ask(reply *http1.Response) (int, error) {
 	}
 }
 
-// ended is why the function's connection ended while its answer was awaited.
-func (e *exchange) ended(err error) error {
+// lost is why the function's connection ended while its answer was awaited.
+func (e *exchange) lost(err error) error {
 	switch {
 	case !e.stopWatching():
 		return errGone
@@ -278,11 +295,14 @@ func (e *exchange) passPlain(reply *http1.Response, head int) (keep, reuse bool)
 		// More than was announced: nobody can tell what it belongs to.
 		buffered, reply.KeepAlive = buffered[:length], false
 	}
-	keep = e.front.request.KeepAlive
+	keep = e.keepsAlive()
 	out := e.front.server.outs.Get().(*[]byte)
 	defer e.front.server.outs.Put(out)
 	b := append(e.appendReply((*out)[:0], reply, keep), buffered...)
 	*out = b
+	if int64(len(buffered)) == length {
+		e.end()
+	}
 	if !e.write(b) {
 		return false, false
 	}
@@ -291,6 +311,11 @@ func (e *exchange) passPlain(reply *http1.Response, head int) (keep, reuse bool)
 		return false, false
 	}
 	return keep, reply.KeepAlive
+}
+
+// keepsAlive reports whether another request may follow on the connection.
+func (e *exchange) keepsAlive() bool {
+	return e.front.request.KeepAlive && !e.front.server.isClosing()
 }
 
 // pieceSize is how much of a long answer a client must take within
@@ -354,7 +379,7 @@ func (e *exchange) appendOwn(b []byte, dated, keep bool) []byte {
 // answer answers in the watchdog's own name.
 func (e *exchange) answer(status int, text string, headers ...string) (keep bool) {
 	e.status, e.written = status, int64(len(text))
-	keep = e.front.request.KeepAlive
+	keep = e.keepsAlive()
 	b := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Length: %d\r\n", status, http.StatusText(status), len(text))
 	for i := 0; i < len(headers); i += 2 {
 		b = appendHeader(b, headers[i], headers[i+1])
@@ -363,6 +388,7 @@ func (e *exchange) answer(status int, text string, headers ...string) (keep bool
 	if string(e.front.request.Method) != "HEAD" {
 		b = append(b, text...)
 	}
+	e.end()
 	return e.write(b) && keep
 }
 
@@ -376,6 +402,7 @@ func (e *exchange) fail(err error) (keep bool) {
 		return false
 	case e.front.server.isKilled():
 		cause = errShutdown
+	case errors.Is(err, errShutdown):
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		cause = &timeoutError{"exec_timeout", w.config.ExecTimeout}
 	}

@@ -80,9 +80,11 @@ func NewGuard(ctx context.Context, config GuardConfig, client *http.Client, log 
 		return nil, lofn.Errorf(lofn.Unavailable, "jwt_auth: %s names no issuer, or no place of its keys", config.Authority)
 	}
 	g.issuer, g.uri = about.Issuer, about.Keys
-	if err := g.refresh(ctx, time.Now()); err != nil {
+	var err error
+	if g.keys, err = g.fetch(ctx); err != nil {
 		return nil, lofn.Errorf(lofn.Unavailable, "jwt_auth: %w", err)
 	}
+	g.fetched = time.Now()
 	return g, nil
 }
 
@@ -109,10 +111,11 @@ func (g *Guard) get(ctx context.Context, url string, into any) error {
 	return nil
 }
 
-func (g *Guard) refresh(ctx context.Context, now time.Time) error {
+// fetch asks for the keys as they are now.
+func (g *Guard) fetch(ctx context.Context) ([]key, error) {
 	var set struct{ Keys []jwk }
 	if err := g.get(ctx, g.uri, &set); err != nil {
-		return err
+		return nil, err
 	}
 	var keys []key
 	for _, k := range set.Keys {
@@ -123,36 +126,51 @@ func (g *Guard) refresh(ctx context.Context, now time.Time) error {
 		}
 	}
 	if len(keys) == 0 {
-		return fmt.Errorf("%s has no key for ES256 or RS256", g.uri)
+		return nil, fmt.Errorf("%s has no key for ES256 or RS256", g.uri)
 	}
-	g.keys, g.fetched = keys, now
-	return nil
+	return keys, nil
 }
 
 // keyAge is how old the keys must be for a token with an unknown one to have
 // them fetched again.
 const keyAge = 10 * time.Second
 
-// key returns the issuer's key of that name.
+// key returns the issuer's key of that name. While the keys are fetched again
+// for the sake of one token, others are checked with those that are there.
 func (g *Guard) key(ctx context.Context, id string, now time.Time) (key, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for range 2 {
-		for _, k := range g.keys {
-			if k.id == id {
-				return k, nil
-			}
-		}
-		if now.Sub(g.fetched) < keyAge {
-			break
-		}
-		g.fetched = now // also if it fails: once in a while is enough
-		if err := g.refresh(ctx, now); err != nil {
+	k, known, old := g.find(id, now)
+	if !known && old {
+		keys, err := g.fetch(ctx)
+		if err != nil {
 			g.log("jwt_auth: the keys could not be fetched again: %v", err)
-			break
+		} else {
+			g.mu.Lock()
+			g.keys = keys
+			g.mu.Unlock()
+			k, known, _ = g.find(id, now)
 		}
 	}
-	return key{}, fmt.Errorf("key %q is not the issuer's", id)
+	if !known {
+		return key{}, fmt.Errorf("failed to parse JWT token: its key %q is not the issuer's", id)
+	}
+	return k, nil
+}
+
+// find looks among the keys that are there. If it is time to fetch them again,
+// it says so to one caller.
+func (g *Guard) find(id string, now time.Time) (k key, known, old bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, k := range g.keys {
+		if k.id == id {
+			return k, true, false
+		}
+	}
+	if now.Sub(g.fetched) < keyAge {
+		return key{}, false, false
+	}
+	g.fetched = now
+	return key{}, false, true
 }
 
 // functionRealm is what clients look for before they fetch a token.

@@ -29,11 +29,12 @@ func (e *exchange) passOdd() (keep, reuse bool) {
 	}
 	defer response.Body.Close()
 	e.status = response.StatusCode
-	err = e.copyOut(response)
+	keep = e.keepsAlive()
+	err = e.copyOut(response, keep)
 	if !e.stopWatching() || err != nil {
 		return false, false
 	}
-	return e.front.request.KeepAlive, !response.Close && source.Buffered() == 0 && begun.Len() == 0
+	return keep, !response.Close && source.Buffered() == 0 && begun.Len() == 0
 }
 
 // readFinal reads the head of an answer, and passes interim ones on.
@@ -71,7 +72,7 @@ var hopByHop = []string{
 	"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-func (e *exchange) copyOut(response *http.Response) error {
+func (e *exchange) copyOut(response *http.Response, keep bool) error {
 	chunked := response.ContentLength < 0 && response.Body != http.NoBody
 	buf := make([]byte, answerSize)
 	var n int
@@ -81,7 +82,7 @@ func (e *exchange) copyOut(response *http.Response) error {
 	} else {
 		err = io.EOF
 	}
-	if !e.write(e.appendOddHead(nil, response, chunked, buf[chunkHead:chunkHead+n])) {
+	if !e.write(e.appendOddHead(nil, response, chunked, keep, buf[chunkHead:chunkHead+n])) {
 		return errGone
 	}
 	for {
@@ -91,6 +92,7 @@ func (e *exchange) copyOut(response *http.Response) error {
 		e.written += int64(n)
 		switch {
 		case err == io.EOF && chunked:
+			e.end()
 			return e.endChunks(response)
 		case err == io.EOF:
 			return nil
@@ -101,7 +103,7 @@ func (e *exchange) copyOut(response *http.Response) error {
 	}
 }
 
-func (e *exchange) appendOddHead(b []byte, response *http.Response, chunked bool, first []byte) []byte {
+func (e *exchange) appendOddHead(b []byte, response *http.Response, chunked, keep bool, first []byte) []byte {
 	h := response.Header
 	named := h.Values("Connection")
 	for _, list := range named {
@@ -122,7 +124,7 @@ func (e *exchange) appendOddHead(b []byte, response *http.Response, chunked bool
 		}
 	}
 	b = appendHead(b, response)
-	return append(e.appendOwn(b, h.Get("Date") != "", e.front.request.KeepAlive), "\r\n"...)
+	return append(e.appendOwn(b, h.Get("Date") != "", keep), "\r\n"...)
 }
 
 // chunkHead is room for the size line of a chunk.
