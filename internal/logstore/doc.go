@@ -12,7 +12,11 @@
 // Readers read the files and remember a place in them. Writers know nothing of
 // readers but that somebody wants to be woken: a reader that is slow delays
 // nobody, and one that falls behind by more than what is kept is told how many
-// lines it missed.
+// lines it missed. Readers go as far in a file as the writer has said that its
+// records are whole, and open it only as one of a log that is still there: when
+// a function is removed and made again, the same path is another file. So what
+// they find damaged was so before, for good; what a killed process did not come
+// to write whole is cut off, without a word, when its log is next used.
 //
 // Nothing is synced to disk: lines survive the end of this process at any
 // moment, and mostly that of the machine. An idle function costs a few hundred

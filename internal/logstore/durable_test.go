@@ -97,14 +97,24 @@ func TestTornRecordIsLeftOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for cut := 1; cut < 30; cut++ {
-		if err := os.WriteFile(file, whole[:len(whole)-cut], 0o600); err != nil {
+	const beginning, record = 8, 30
+	for size := range whole {
+		_ = os.Remove(strings.Replace(file, "1.log", "2.log", 1))
+		if err := os.WriteFile(file, whole[:size], 0o600); err != nil {
 			t.Fatal(err)
 		}
+		want := []string{"a", "b", "c"}[:max(0, size-beginning)/record]
 		s := open(t, logstore.Config{Dir: dir})
-		expect(t, query(t, s, lofn.LogQuery{}), "a", "b")
+		f := follow(t, s, soon(t), lofn.LogQuery{})
+		expect(t, query(t, s, lofn.LogQuery{}), want...)
 		write(t, s, "i", "d\n")
-		expect(t, query(t, s, lofn.LogQuery{}), "a", "b", "d")
+		want = append(want[:len(want):len(want)], "d")
+		expect(t, query(t, s, lofn.LogQuery{}), want...)
+		for _, text := range want {
+			if got := f.line(); got != text {
+				t.Errorf("follower: got %q, want %q", got, text)
+			}
+		}
 		_ = s.Close()
 	}
 }
@@ -121,7 +131,8 @@ func TestDamageIsSaid(t *testing.T) {
 			[]string{"a", "b", "c", "lofn: 100 bytes of the log are damaged and were left out", "d"}},
 		{"another format", func(b []byte) []byte { b[0] = 'x'; return b }, []string{"lofn: 98 bytes of the log are damaged and were left out", "d"}},
 		{"nothing", func([]byte) []byte { return nil }, []string{"d"}},
-		{"half a beginning", func(b []byte) []byte { return b[:4] }, []string{"lofn: 4 bytes of the log are damaged and were left out", "d"}},
+		{"half a beginning", func(b []byte) []byte { return b[:4] }, []string{"d"}},
+		{"half of another beginning", func([]byte) []byte { return []byte("lofx") }, []string{"lofn: 4 bytes of the log are damaged and were left out", "d"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -26,6 +26,7 @@ type functionLog struct {
 	broken        bool     // the last segment must not be appended to
 	file          *os.File // the last segment, nil when not open
 	gone          bool     // removed, or the store was closed
+	removed       bool     // the paths may be another log's
 	changed       chan struct{}
 	lost          loss
 }
@@ -33,7 +34,7 @@ type functionLog struct {
 // segment is a file of records with the files of its long lines.
 type segment struct {
 	number uint64
-	size   int64 // of the records, all of which are whole
+	size   int64 // of the whole records: readers go no further
 	aside  int64 // of the long lines
 }
 
@@ -222,7 +223,7 @@ func (l *functionLog) end(removed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closeFile()
-	l.gone = true
+	l.gone, l.removed = true, removed
 	if removed {
 		l.segments = nil
 	}

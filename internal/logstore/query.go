@@ -13,11 +13,13 @@ import (
 
 // Logs yields the lines that q selects, oldest first, which is the order in
 // which they were written, whatever the clock did. Lines that the platform
-// adds about others that it could not keep are selected always, and are not
-// counted by q.Tail where they stand for lines of a missing part of the log.
+// adds for a missing part of the log are selected whatever q.Instance is, if
+// that part may be of a time that q.Since selects, and q.Tail does not count
+// them.
 //
 // A query that follows ends without an error when ctx ends, the function is
-// removed or the store is closed; another that ctx ends yields its error.
+// removed or the store is closed; another that ctx ends yields its error, and
+// one whose function is removed meanwhile ends early.
 func (s *Store) Logs(ctx context.Context, q lofn.LogQuery) iter.Seq2[lofn.LogLine, error] {
 	return func(yield func(lofn.LogLine, error) bool) {
 		if err := q.Function.Validate(); err != nil {
@@ -33,7 +35,7 @@ func (s *Store) Logs(ctx context.Context, q lofn.LogQuery) iter.Seq2[lofn.LogLin
 		r := &reader{log: l}
 		defer r.close()
 		if q.Tail > 0 {
-			if r.at, err = l.tail(ctx, q, end); err != nil {
+			if r.place, err = l.tail(ctx, q, end); err != nil {
 				yield(lofn.LogLine{}, err)
 				return
 			}
@@ -65,19 +67,19 @@ func (l *functionLog) snapshot() (position, error) {
 	return position{l.last().number, l.last().size}, nil
 }
 
-// selects reports whether the query wants the record.
-func selects(q lofn.LogQuery, r record) bool {
-	if q.Instance != "" && q.Instance != r.instance {
+// selects reports whether the query wants the entry.
+func selects(q lofn.LogQuery, e entry) bool {
+	if e.remark == "" && q.Instance != "" && q.Instance != e.record.instance {
 		return false
 	}
-	return q.Since.IsZero() || !time.Unix(0, r.time).Before(q.Since)
+	return q.Since.IsZero() || !time.Unix(0, e.record.time).Before(q.Since)
 }
 
-// tail returns the position of the last but q.Tail of the lines selected.
-func (l *functionLog) tail(ctx context.Context, q lofn.LogQuery, end position) (position, error) {
+// tail returns the place of the last but q.Tail of the lines selected.
+func (l *functionLog) tail(ctx context.Context, q lofn.LogQuery, end position) (place, error) {
 	r := &reader{log: l}
 	defer r.close()
-	var last []position // a ring, once it is full
+	var last []place // a ring, once it is full
 	found := 0
 	for {
 		e, err := r.next(end)
@@ -88,21 +90,22 @@ func (l *functionLog) tail(ctx context.Context, q lofn.LogQuery, end position) (
 			break
 		}
 		if err != nil {
-			return position{}, err
+			return place{}, err
 		}
-		if e.remark != "" || !selects(q, e.record) {
+		if e.remark != "" || !selects(q, e) {
 			continue
 		}
+		p := place{e.at, e.record.number}
 		if len(last) < q.Tail {
-			last = append(last, e.at)
+			last = append(last, p)
 		} else {
-			last[found%q.Tail] = e.at
+			last[found%q.Tail] = p
 		}
 		found++
 	}
 	switch {
 	case found == 0:
-		return end, nil
+		return r.place, nil
 	case found <= q.Tail:
 		return last[0], nil
 	}
@@ -131,10 +134,7 @@ func (r *reader) deliver(ctx context.Context, q lofn.LogQuery, end position, yie
 			yield(lofn.LogLine{}, r.log.readError(err))
 			return
 		}
-		if e.remark == "" && !selects(q, e.record) {
-			continue
-		}
-		if !r.yield(q, e, yield) {
+		if selects(q, e) && !r.yield(q, e, yield) {
 			return
 		}
 	}
@@ -142,22 +142,15 @@ func (r *reader) deliver(ctx context.Context, q lofn.LogQuery, end position, yie
 
 func (r *reader) yield(q lofn.LogQuery, e entry, yield func(lofn.LogLine, error) bool) bool {
 	text, err := r.line(e)
+	if errors.Is(err, io.EOF) {
+		return false
+	}
 	if err != nil {
 		yield(lofn.LogLine{}, r.log.readError(err))
 		return false
 	}
-	line := lofn.LogLine{Function: q.Function, Instance: e.record.instance, Time: time.Unix(0, e.record.time), Text: text}
-	if e.remark != "" {
-		line.Instance = platform
-	}
-	if e.record.time == 0 {
-		line.Time = r.log.store.now()
-	}
-	return yield(line, nil)
+	return yield(lofn.LogLine{Function: q.Function, Instance: e.record.instance, Time: time.Unix(0, e.record.time), Text: text}, nil)
 }
-
-// platform is the instance of lines about a part of the log as a whole.
-const platform = "lofn"
 
 func (l *functionLog) readError(err error) error {
 	return lofn.Errorf(lofn.Internal, "logs: those of %s cannot be read: %w", l.ref.Host(), err)

@@ -8,32 +8,45 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 )
 
 // reader goes through a log, record by record. It holds a file open only while
 // there is something to read.
 type reader struct {
 	log *functionLog
-	at  position
+	place
 	// limit is where the readable part of the segment ended when last asked.
 	limit int64
 	file  *os.File
 	from  *bufio.Reader
 	buf   []byte
+}
+
+// place is how far a reader has come.
+type place struct {
+	at position
 	// expected is the number of the next line, 0 if any will do.
 	expected uint64
 }
 
-// entry is what is found at a position: a record, or a remark about records
-// that should be there.
+// entry is what is found at a position: a record, or else a remark about records
+// that should be there, with the time of the last of them as far as it is known.
 type entry struct {
 	at     position
 	record record
 	remark string
 }
 
+// platform is the instance of remarks.
+const platform = "lofn"
+
+func (r *reader) remark(at time.Time, format string, args ...any) entry {
+	return entry{at: r.at, record: record{time: at.UnixNano(), instance: platform}, remark: fmt.Sprintf(format, args...)}
+}
+
 // next returns what is next before the given end, and io.EOF when there is
-// nothing yet.
+// nothing yet, or nothing more since the log was removed.
 func (r *reader) next(end position) (entry, error) {
 	for {
 		if r.at.offset >= r.limit {
@@ -62,10 +75,10 @@ func (r *reader) advance() bool {
 	if at.segment != r.at.segment {
 		r.close()
 	}
-	if r.file != nil {
-		r.from.Reset(io.NewSectionReader(r.file, at.offset, limit-at.offset))
-	}
 	r.at, r.limit = at, limit
+	if r.file != nil {
+		r.seek()
+	}
 	return true
 }
 
@@ -89,10 +102,11 @@ func (l *functionLog) locate(p position) (position, int64) {
 // there was only the beginning of a segment.
 func (r *reader) read() (entry, bool, error) {
 	if r.file == nil {
-		if err := r.openFile(); err != nil {
-			if errors.Is(err, os.ErrNotExist) {
-				return r.vanished()
-			}
+		err := r.openFile()
+		if errors.Is(err, os.ErrNotExist) {
+			return r.vanished()
+		}
+		if err != nil {
 			return entry{}, false, err
 		}
 	}
@@ -103,7 +117,7 @@ func (r *reader) read() (entry, bool, error) {
 	r.buf = buf
 	switch {
 	case errors.Is(err, errDamaged), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return r.damaged(), true, nil
+		return r.damaged()
 	case err != nil:
 		return entry{}, false, err
 	}
@@ -111,8 +125,8 @@ func (r *reader) read() (entry, bool, error) {
 		// The record is read again after the remark.
 		missed := rec.number - r.expected
 		r.expected = 0
-		r.from.Reset(io.NewSectionReader(r.file, r.at.offset, r.limit-r.at.offset))
-		return entry{at: r.at, record: record{time: rec.time}, remark: fmt.Sprintf("lofn: %d lines are missing here: newer ones took their place", missed)}, true, nil
+		r.seek()
+		return r.remark(time.Unix(0, rec.time), "lofn: %d lines are missing here: newer ones took their place", missed), true, nil
 	}
 	e := entry{at: r.at, record: rec}
 	r.at.offset += size
@@ -121,17 +135,42 @@ func (r *reader) read() (entry, bool, error) {
 }
 
 func (r *reader) openFile() error {
-	file, err := os.Open(r.log.path(r.at.segment))
+	file, err := r.log.openToRead(r.log.path(r.at.segment))
 	if err != nil {
 		return err
 	}
 	r.file = file
-	section := io.NewSectionReader(file, r.at.offset, r.limit-r.at.offset)
+	r.seek()
+	return nil
+}
+
+// openToRead opens a file of the log. The error is io.EOF once the log is
+// removed: then the path may be that of the next log of the same name, whose
+// bytes are not those that the reader knows of. A log is marked as removed
+// before its paths are free, so one that is not marked after the opening was
+// not when the file was opened.
+func (l *functionLog) openToRead(path string) (*os.File, error) {
+	file, err := os.Open(path)
+	l.mu.Lock()
+	removed := l.removed
+	l.mu.Unlock()
+	if !removed {
+		return file, err
+	}
+	if err == nil {
+		_ = file.Close()
+	}
+	return nil, io.EOF
+}
+
+// seek goes to r.at in the open file, and lets nothing be read after r.limit,
+// where a record may be in the middle of being written.
+func (r *reader) seek() {
+	section := io.NewSectionReader(r.file, r.at.offset, r.limit-r.at.offset)
 	if r.from == nil {
 		r.from = bufio.NewReaderSize(section, 32<<10)
 	}
 	r.from.Reset(section)
-	return nil
 }
 
 func (r *reader) readMagic() (entry, bool, error) {
@@ -144,26 +183,38 @@ func (r *reader) readMagic() (entry, bool, error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return entry{}, false, err
 	}
-	return r.damaged(), true, nil
+	return r.damaged()
 }
 
-// damaged goes to the end of a segment that cannot be read further.
-func (r *reader) damaged() entry {
-	e := entry{at: r.at, remark: fmt.Sprintf("lofn: %d bytes of the log are damaged and were left out", r.limit-r.at.offset)}
+// damaged goes to r.limit in a segment that cannot be read further. Whatever is
+// before the limit was whole once, or was left like this by an earlier process:
+// it will not become better.
+func (r *reader) damaged() (entry, bool, error) {
+	info, err := r.file.Stat()
+	if err != nil {
+		return entry{}, false, err
+	}
+	e := r.remark(info.ModTime(), "lofn: %d bytes of the log are damaged and were left out", r.limit-r.at.offset)
 	r.skip()
-	return e
+	return e, true, nil
 }
 
 // vanished goes on after a segment whose file is gone: the log has forgotten
 // it since, or somebody deleted it.
 func (r *reader) vanished() (entry, bool, error) {
-	if at, _ := r.log.locate(r.at); at != r.at {
+	if r.log.forgot(r.at.segment) {
 		r.limit = r.at.offset
 		return entry{}, false, nil
 	}
-	e := entry{at: r.at, remark: "lofn: a file of the log is missing"}
+	e := r.remark(r.log.store.now(), "lofn: a file of the log is missing")
 	r.skip()
 	return e, true, nil
+}
+
+func (l *functionLog) forgot(segment uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return segment <= l.lastForgotten
 }
 
 func (r *reader) skip() {
@@ -171,7 +222,8 @@ func (r *reader) skip() {
 	r.expected = 0
 }
 
-// line returns the text of an entry.
+// line returns the text of an entry, or io.EOF if the log was removed before it
+// could be read.
 func (r *reader) line(e entry) (string, error) {
 	if e.remark != "" {
 		return e.remark, nil
@@ -180,14 +232,13 @@ func (r *reader) line(e entry) (string, error) {
 		return string(e.record.text), nil
 	}
 	size := e.record.length()
-	file, err := os.Open(r.log.asidePath(e.at.segment, e.record.number))
+	file, err := r.log.openToRead(r.log.asidePath(e.at.segment, e.record.number))
 	if err == nil {
 		defer file.Close()
-		info, statErr := file.Stat()
-		if statErr == nil && info.Size() == size {
+		if info, err := file.Stat(); err == nil && info.Size() == size {
 			var text strings.Builder
 			text.Grow(int(size))
-			_, err = io.CopyN(&text, file, size)
+			_, err := io.CopyN(&text, file, size)
 			return text.String(), err
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {

@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -144,7 +145,7 @@ func (l *functionLog) load() error {
 			asides = append(asides, a)
 		}
 	}
-	slices.SortFunc(l.segments, func(a, b segment) int { return int(int64(a.number - b.number)) })
+	slices.SortFunc(l.segments, func(a, b segment) int { return cmp.Compare(a.number, b.number) })
 	l.inspect()
 	l.claim(asides)
 	l.loaded = true
@@ -163,8 +164,9 @@ func scanName(name, form string, numbers ...any) bool {
 	return fmt.Sprintf(form, values...) == name
 }
 
-// inspect finds the number of the last line, and cuts off a record at the very
-// end that was not written whole.
+// inspect finds the number of the last line, and cuts off what a process that
+// was killed did not come to write whole at the very end: a record, or the
+// beginning of a segment, which then stays empty.
 func (l *functionLog) inspect() {
 	for i := len(l.segments) - 1; i >= 0; i-- {
 		s := &l.segments[i]
@@ -172,8 +174,9 @@ func (l *functionLog) inspect() {
 		isLast := i == len(l.segments)-1
 		switch {
 		case err == nil || !isLast:
-		case errors.Is(err, io.ErrUnexpectedEOF) && end > 0 && os.Truncate(l.path(s.number), end) == nil:
+		case errors.Is(err, io.ErrUnexpectedEOF) && os.Truncate(l.path(s.number), end) == nil:
 			s.size = end
+			l.broken = end == 0
 		default:
 			l.broken = true
 		}
@@ -185,7 +188,8 @@ func (l *functionLog) inspect() {
 }
 
 // scan reads a segment up to its end or first fault, and returns where that is
-// and the number of the last line before it, 0 if there is none.
+// and the number of the last line before it, 0 if there is none. The error is
+// io.ErrUnexpectedEOF if the file ends where more must have been meant to come.
 func scan(path string) (end int64, number uint64, err error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -193,10 +197,14 @@ func scan(path string) (end int64, number uint64, err error) {
 	}
 	defer file.Close()
 	from := bufio.NewReaderSize(file, maxInline)
-	head := make([]byte, len(magic))
-	if _, err := io.ReadFull(from, head); err != nil || string(head) != magic {
+	head, err := from.Peek(len(magic))
+	if errors.Is(err, io.EOF) && strings.HasPrefix(magic, string(head)) {
+		return 0, 0, io.ErrUnexpectedEOF
+	}
+	if string(head) != magic {
 		return 0, 0, errDamaged
 	}
+	_, _ = from.Discard(len(magic))
 	end = int64(len(magic))
 	var buf []byte
 	for {
