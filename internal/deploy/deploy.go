@@ -27,8 +27,9 @@ type Config struct {
 	Provider  lofn.Provider
 	Pool      pool
 	// Removed, if not nil, is told of every function that was removed and of
-	// which nothing runs any more. It is called without a lock held, and may
-	// be called more than once.
+	// which nothing runs any more. A function of the same name that comes
+	// after it waits until the call returns, as does every other, so it must
+	// be quick and must not call back. It may be called more than once.
 	Removed func(lofn.Ref)
 	Log     *slog.Logger
 }
@@ -186,12 +187,11 @@ func (r *Reconciler) observe(replica lofn.Replica) {
 // reportRemoved tells of a function of which nothing is left.
 func (r *Reconciler) reportRemoved(ref lofn.Ref) {
 	r.mu.Lock()
-	_, wanted := r.wanted[ref]
-	left := wanted || len(r.replicas[ref]) > 0
-	r.mu.Unlock()
-	if !left && r.Removed != nil {
-		r.Removed(ref)
+	defer r.mu.Unlock()
+	if _, wanted := r.wanted[ref]; wanted || len(r.replicas[ref]) > 0 || r.Removed == nil {
+		return
 	}
+	r.Removed(ref)
 }
 
 // followStore takes in the store's changes, and starts over when the watch
