@@ -211,7 +211,7 @@ func TestHTTPModeOfOfWatchdog(t *testing.T) {
 		{name: "no call id in the log", env: []string{"log_callid=true"}, want: expected{status: 200, body: "ok", log: `\[none\]$`}},
 		{name: "chunked answer", path: "/lines", want: expected{status: 200, body: "0\n1\n2\n"}},
 		{name: "trailer", path: "/trailer", want: expected{status: 200, body: "body", header: "Trailer:"}},
-		{name: "large answer", path: "/zeros/3000000", want: expected{status: 200, body: "~\x00{1000}.*", header: "Content-Length: 3000000"}},
+		{name: "large answer", path: "/zeros/3000000", want: expected{status: 200, body: "~", header: "Content-Length: 3000000", log: `ContentLength: 3MB`}},
 		{name: "body buffered", env: []string{"http_buffer_req_body=1"}, path: "/length", body: "12345", want: expected{status: 200, body: "5 bytes, Content-Length 5, encoding []"},
 			differs: &expected{status: 200, body: "5 bytes, Content-Length -1, encoding [chunked]"}, because: "buffering is for servers that cannot read chunks, so the length must be told"},
 		{name: "large body", path: "/length", body: strings.Repeat("x", 3_000_000), want: expected{status: 200, body: "3000000 bytes, Content-Length 3000000, encoding []"},

@@ -139,6 +139,9 @@ func TestWorkThatOutlivesTheDrain(t *testing.T) {
 func TestTheSecondSignalEndsAtOnce(t *testing.T) {
 	for _, mode := range []string{"classic", "http"} {
 		d := start(t, peer{}, "mode="+mode, "fprocess="+os.Args[0], "upstream_url=http://$UPSTREAM", "healthcheck_interval=1h", "function_stubborn=1")
+		if mode == "http" {
+			d.waitLog(t, "the function listens")
+		}
 		d.signal(t, syscall.SIGTERM)
 		d.waitLog(t, "no new connections in 1h")
 		d.signal(t, syscall.SIGTERM)
@@ -210,7 +213,7 @@ func TestFlags(t *testing.T) {
 		}
 		temp := t.TempDir()
 		run := func(flag string) (status int, output string) {
-			cmd := &exec.Cmd{Path: program, Args: []string{"fwatchdog", flag}, Env: []string{"fprocess=cat", "LOFN_TEST_PART=watchdog", "TMPDIR=" + temp, "GOCOVERDIR=" + temp}}
+			cmd := &exec.Cmd{Path: program, Args: []string{"fwatchdog", flag}, Env: []string{"fprocess=cat", "LOFN_TEST_PART=watchdog", "TMPDIR=" + temp, "GOCOVERDIR=" + temp, "GORACE=atexit_sleep_ms=0"}}
 			b, _ := cmd.CombinedOutput()
 			return cmd.ProcessState.ExitCode(), string(b)
 		}

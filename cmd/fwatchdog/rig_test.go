@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -80,14 +81,19 @@ func (p peer) ours() bool { return p.path == "" || p.args != nil }
 // metricsOfPeers is not for others to choose.
 const metricsOfPeers = "127.0.0.1:8081"
 
+// freeAddress returns an address where nobody listens. The port is below those
+// that the kernel gives to connections, which could take it meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port was found")
+	return ""
 }
 
 func freeListener(t *testing.T) net.Listener {
@@ -120,7 +126,7 @@ func launch(t *testing.T, p peer, env ...string) *dog {
 	}
 	d.cmd = &exec.Cmd{Path: program, Args: args, Stdout: &d.log, Stderr: &d.log, SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, WaitDelay: time.Second}
 	d.cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + d.temp, "LOFN_TEST_PART=watchdog", "GOCOVERDIR=" + d.temp,
+		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + d.temp, "LOFN_TEST_PART=watchdog", "GOCOVERDIR=" + d.temp, "GORACE=atexit_sleep_ms=0",
 		"port=" + port(d.address), "listen_host=127.0.0.1", "metrics_port=" + port(d.metrics), "healthcheck_interval=1ms",
 		"function_address=" + d.upstream,
 	}
