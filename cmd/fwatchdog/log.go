@@ -9,8 +9,8 @@ import (
 )
 
 // logger writes to the container's log from a goroutine of its own, so that
-// calls do not wait for each line: what was added while it wrote goes out in
-// one piece. Nothing is dropped; when the reader of the log is far behind,
+// calls do not wait for each line: what was added while it wrote, or within a
+// millisecond, goes out in one piece. Nothing is dropped; when the reader of the log is far behind,
 // writers wait.
 type logger struct {
 	to io.Writer
@@ -42,8 +42,10 @@ func (l *logger) Write(b []byte) (int, error) {
 	if l.closed {
 		return len(b), nil
 	}
+	if len(l.waiting) == 0 {
+		l.changed.Broadcast()
+	}
 	l.waiting = append(l.waiting, b...)
-	l.changed.Broadcast()
 	return len(b), nil
 }
 
@@ -53,22 +55,34 @@ func (l *logger) Printf(format string, args ...any) {
 	_, _ = l.Write(append(fmt.Appendf(line, format, args...), '\n'))
 }
 
+// gather is how long lines wait for others to be written with.
+const gather = time.Millisecond
+
 func (l *logger) drain() {
 	defer close(l.done)
 	var writing []byte
-	for {
+	for l.await() {
 		l.mu.Lock()
-		for len(l.waiting) == 0 && !l.closed {
-			l.changed.Wait()
-		}
 		writing, l.waiting = l.waiting, writing[:0]
 		l.changed.Broadcast()
 		l.mu.Unlock()
-		if len(writing) == 0 {
-			return
-		}
 		_, _ = l.to.Write(writing)
 	}
+}
+
+// await returns when there is something to write, or false when there will
+// not be any more.
+func (l *logger) await() bool {
+	l.mu.Lock()
+	for len(l.waiting) == 0 && !l.closed {
+		l.changed.Wait()
+	}
+	more, wait := len(l.waiting) > 0, !l.closed && len(l.waiting) < 64<<10
+	l.mu.Unlock()
+	if more && wait {
+		time.Sleep(gather)
+	}
+	return more
 }
 
 // Close writes what waits, and drops what comes later.

@@ -17,9 +17,14 @@ type lineLog struct {
 
 // Printf writes one line, whole.
 func (l *lineLog) Printf(format string, args ...any) {
+	l.write(func(b []byte) []byte { return fmt.Appendf(b, format, args...) })
+}
+
+// write writes one line, to which a function appends its text.
+func (l *lineLog) write(text func([]byte) []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.line = fmt.Appendf(date(l.line[:0], true), format, args...)
+	l.line = text(date(l.line[:0], true))
 	for i, c := range l.line {
 		if c == '\n' {
 			l.line[i] = ' '

@@ -2,11 +2,11 @@ package watchdog
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,7 +21,10 @@ type Metrics struct {
 	calls    map[callKind]*durations
 }
 
-type callKind struct{ code, method string }
+type callKind struct {
+	status int
+	method string
+}
 
 // durations is a histogram: counts[i] are the calls that took no longer than
 // durationBounds[i] and longer than the bound before it.
@@ -46,9 +49,9 @@ func (m *Metrics) begin() {
 }
 
 func (m *Metrics) end(status int, method string, took time.Duration) {
-	kind := callKind{strconv.Itoa(status), "unknown"}
+	kind := callKind{status, "unknown"}
 	if slices.Contains(knownMethods, method) {
-		kind.method = strings.ToLower(method)
+		kind.method = method
 	}
 	bucket, _ := slices.BinarySearch(durationBounds[:], took)
 	m.mu.Lock()
@@ -83,13 +86,13 @@ func (m *Metrics) text() []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	kinds := slices.SortedFunc(maps.Keys(m.calls), func(a, b callKind) int {
-		return strings.Compare(a.code+a.method, b.code+b.method)
+		return cmp.Or(a.status-b.status, strings.Compare(a.method, b.method))
 	})
 	var out, totals bytes.Buffer
 	describe(&out, "http_request_duration_seconds", "histogram", "Seconds spent serving HTTP requests.")
 	describe(&totals, "http_requests_total", "counter", "total HTTP requests processed")
 	for _, kind := range kinds {
-		labels := fmt.Sprintf("code=%q,method=%q", kind.code, kind.method)
+		labels := fmt.Sprintf("code=\"%d\",method=%q", kind.status, strings.ToLower(kind.method))
 		count := m.calls[kind].write(&out, labels)
 		fmt.Fprintf(&totals, "http_requests_total{%s} %d\n", labels, count)
 	}

@@ -1,8 +1,9 @@
 package watchdog
 
 import (
-	"fmt"
+	"cmp"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -91,7 +92,7 @@ func (r *recorder) finalStatus() int {
 // duration is the value of X-Duration-Seconds.
 func (r *recorder) duration() string { return seconds(time.Since(r.started)) }
 
-func seconds(d time.Duration) string { return fmt.Sprintf("%f", d.Seconds()) }
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 6, 64) }
 
 // access writes the call's line to the log.
 func (w *Watchdog) access(r *recorder, req *http.Request) {
@@ -102,29 +103,31 @@ func (w *Watchdog) access(r *recorder, req *http.Request) {
 }
 
 func (w *Watchdog) logCall(method, uri, id string, status int, size int64, took time.Duration) {
-	text := ""
-	if w.config.Mode == HTTP {
-		text = " " + http.StatusText(status)
-	}
-	if w.config.LogCallID {
-		if id == "" {
-			id = "none"
+	w.lines.write(func(b []byte) []byte {
+		b = append(append(append(append(b, method...), ' '), uri...), " - "...)
+		b = strconv.AppendInt(b, int64(status), 10)
+		if w.config.Mode == HTTP {
+			b = append(append(b, ' '), http.StatusText(status)...)
 		}
-		id = " [" + id + "]"
-	} else {
-		id = ""
-	}
-	w.lines.Printf("%s %s - %d%s - ContentLength: %s (%.4fs)%s", method, uri, status, text, humanSize(size), took.Seconds(), id)
+		b = appendSize(append(b, " - ContentLength: "...), size)
+		b = strconv.AppendFloat(append(b, " ("...), took.Seconds(), 'f', 4, 64)
+		b = append(b, "s)"...)
+		if w.config.LogCallID {
+			b = append(append(append(b, " ["...), cmp.Or(id, "none")...), ']')
+		}
+		return b
+	})
 }
 
-// humanSize is a size with four digits and a decimal unit, such as 1.049MB.
-func humanSize(bytes int64) string {
+// appendSize appends a size with four digits and a decimal unit, such as
+// 1.049MB.
+func appendSize(b []byte, bytes int64) []byte {
 	size := float64(bytes)
-	units := []string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
+	units := [...]string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
 	i := 0
 	for size >= 1000 && i < len(units)-1 {
 		size /= 1000
 		i++
 	}
-	return fmt.Sprintf("%.4g%s", size, units[i])
+	return append(strconv.AppendFloat(b, size, 'g', 4, 64), units[i]...)
 }
