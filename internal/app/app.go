@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"lofn"
@@ -129,16 +130,9 @@ func urlOf(l net.Listener) string {
 func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener, ready func()) error {
 	loops, stopLoops := context.WithCancel(context.Background())
 	defer stopLoops()
-	reconciled := make(chan struct{})
-	go func() {
-		defer close(reconciled)
-		p.reconciler.Run(loops)
-	}()
-	synced := make(chan struct{})
-	go func() {
-		defer close(synced)
-		p.syncSecrets(loops)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { p.reconciler.Run(loops) })
+	running.Go(func() { p.syncSecrets(loops) })
 
 	select {
 	case <-p.reconciler.Synced():
@@ -157,6 +151,7 @@ func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener
 	go func() { failed <- front.Serve(lane.Rest()) }()
 	go func() { failed <- metrics.Serve(metricsListen) }()
 	ready()
+	running.Go(func() { p.collectImages(loops) })
 
 	var err error
 	select {
@@ -173,8 +168,7 @@ func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener
 	}
 	_ = metrics.Close()
 	stopLoops()
-	<-reconciled
-	<-synced
+	running.Wait()
 	return errors.Join(err, p.close(drain))
 }
 

@@ -129,15 +129,48 @@ func (p *platform) openImages(ctx context.Context, data *dataDir, url string) (e
 	if err != nil {
 		return fmt.Errorf("images: %w", err)
 	}
-	functions, err := p.functions.List(ctx, "")
+	used, err := p.usedImages(ctx)
 	if err != nil {
 		return err
+	}
+	return p.images.Prune(ctx, used)
+}
+
+// usedImages tells which images the functions have, by digest.
+func (p *platform) usedImages(ctx context.Context) (func(digest string) bool, error) {
+	functions, err := p.functions.List(ctx, "")
+	if err != nil {
+		return nil, err
 	}
 	used := make(map[string]bool)
 	for _, fn := range functions {
 		used[fn.Value.Digest] = true
 	}
-	return p.images.Prune(ctx, func(digest string) bool { return used[digest] })
+	return func(digest string) bool { return used[digest] }, nil
+}
+
+// collectInterval is how often the registry is cleared of unused images.
+const collectInterval = time.Hour
+
+// collectImages clears the registry of what no tag names and no function uses,
+// at once and then every hour until ctx ends.
+func (p *platform) collectImages(ctx context.Context) {
+	ticker := time.NewTicker(collectInterval)
+	defer ticker.Stop()
+	for {
+		used, err := p.usedImages(ctx)
+		if err == nil {
+			err = p.registry.Collect(ctx, used)
+		}
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("unused images stay on the disk, trying again later", "in", collectInterval, "error", err)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // hostsOf are the hosts by which images are pushed to the platform at the URL.

@@ -22,11 +22,17 @@ import (
 const (
 	crashDir    = "LOFN_TEST_CRASH_DIR"
 	crashDigest = "LOFN_TEST_CRASH_DIGEST"
+	crashWork   = "LOFN_TEST_CRASH_WORK"
+	collecting  = "collect"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
-		if err := unpackInChild(dir, os.Getenv(crashDigest)); err != nil {
+		work := unpackInChild
+		if os.Getenv(crashWork) == collecting {
+			work = collectInChild
+		}
+		if err := work(dir, os.Getenv(crashDigest)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -58,6 +64,68 @@ func unpackInChild(dir, digest string) error {
 	}
 }
 
+// collectInChild collects, and waits to be killed.
+func collectInChild(dir, pinned string) error {
+	r, err := registry.New(registry.Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	fmt.Println("started")
+	if err := r.Collect(context.Background(), func(digest string) bool { return digest == pinned }); err != nil {
+		return err
+	}
+	select {}
+}
+
+// TestKilledWhileCollecting kills a process at random moments of a collection:
+// every manifest that is left is whole, and the next collection finishes.
+func TestKilledWhileCollecting(t *testing.T) {
+	seed := start(t, t.TempDir())
+	var pushed []string
+	for version := range 30 {
+		pushed = append(pushed, seed.push(t, "echo:1", echo(t, version)))
+	}
+	pinned := pushed[0]
+	t.Setenv(crashWork, collecting)
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	for round := range rounds {
+		dir := filepath.Join(t.TempDir(), "registry")
+		if err := os.CopyFS(dir, os.DirFS(seed.dir)); err != nil {
+			t.Fatal(err)
+		}
+		ageAll(t, dir)
+		b := built{dir: dir}
+		things := []string{revisions, layers, blobs}[round%3]
+		enough := 8 + rand.N(b.count(t, things)-9)
+		killChild(t, dir, pinned, func() {
+			eventually(t, "something is removed", func() bool { return b.count(t, things) <= enough })
+		})
+		t.Logf("killed with %d manifests, %d layers, %d blobs left", b.count(t, revisions), b.count(t, layers), b.count(t, blobs))
+		checkCollected(t, start(t, dir), pushed, pinned)
+	}
+}
+
+// checkCollected looks at what a collection left, and finishes it.
+func checkCollected(t *testing.T, b built, pushed []string, pinned string) {
+	t.Helper()
+	for _, digest := range pushed {
+		if exists(b.path("repositories/echo/_manifests/revisions/sha256"), digest[len("sha256:"):]+"/link") {
+			b.whole(t, "echo@"+digest)
+		}
+	}
+	b.age(t)
+	b.collect(t, pinned)
+	b.whole(t, "echo:1", "echo@"+pinned)
+	for things, want := range map[string]int{revisions: 2, layers: 5, blobs: 7} {
+		if got := b.count(t, things); got != want {
+			t.Fatalf("then %d of %s stayed, want %d", got, things, want)
+		}
+	}
+}
+
 // TestKilledWhileUnpacking kills a process at random moments of unpacking and
 // pruning: what is there afterwards is whole, and what was not whole is gone.
 func TestKilledWhileUnpacking(t *testing.T) {
@@ -72,7 +140,7 @@ func TestKilledWhileUnpacking(t *testing.T) {
 		rounds = 3
 	}
 	for round := range rounds {
-		killChild(t, dir, digest)
+		killChild(t, dir, digest, func() { <-time.After(rand.N(60 * time.Millisecond)) })
 		checkWhole(t, round, filepath.Join(dir, "images"), len(entries))
 	}
 	b := start(t, filepath.Join(dir, "registry"))
@@ -85,7 +153,8 @@ func TestKilledWhileUnpacking(t *testing.T) {
 	}
 }
 
-func killChild(t *testing.T, dir, digest string) {
+// killChild starts a process and kills it once the moment is there.
+func killChild(t *testing.T, dir, digest string, moment func()) {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 	child.Env = append(os.Environ(), crashDir+"="+dir, crashDigest+"="+digest)
@@ -101,7 +170,7 @@ func killChild(t *testing.T, dir, digest string) {
 	if !bufio.NewScanner(output).Scan() {
 		t.Fatalf("the child did not start: %v, %s", child.Wait(), failure.String())
 	}
-	<-time.After(rand.N(60 * time.Millisecond))
+	moment()
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

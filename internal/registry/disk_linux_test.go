@@ -1,15 +1,21 @@
 package registry_test
 
 import (
+	"math/rand/v2"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"lofn"
 )
 
-func TestFullDisk(t *testing.T) {
+// smallDisk is a folder with room for one megabyte.
+func smallDisk(t *testing.T) string {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("mounting a small disk needs root")
 	}
@@ -22,6 +28,46 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+func TestCollectOnAFullDisk(t *testing.T) {
+	b := start(t, smallDisk(t))
+	failed := false
+	for version := 0; !failed; version++ {
+		failed = remote.Write(b.reference(t, "echo:1"), randomImage(t, version), remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes()) != nil
+	}
+	fill, err := os.Create(b.dir + "/fill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fill.Close()
+	for err == nil {
+		_, err = fill.Write(make([]byte, 4096))
+	}
+	// As after a restart, when the abandoned upload is removed.
+	if err := os.RemoveAll(b.path("repositories/echo/_uploads")); err != nil {
+		t.Fatal(err)
+	}
+	b.age(t)
+	b.collect(t)
+	b.whole(t, "echo:1")
+	b.push(t, "echo:1", randomImage(t, -1))
+	b.whole(t, "echo:1")
+}
+
+// randomImage has a layer of 100 kB that cannot be compressed.
+func randomImage(t *testing.T, version int) v1.Image {
+	t.Helper()
+	content := make([]byte, 100_000)
+	if _, err := rand.NewChaCha8([32]byte{byte(version)}).Read(content); err != nil {
+		t.Fatal(err)
+	}
+	return buildImage(t, layer(file("random", string(content))))
+}
+
+func TestFullDisk(t *testing.T) {
+	dir := smallDisk(t)
 	b := start(t, t.TempDir())
 	large := b.push(t, "large:1", buildImage(t, layer(file("small", "s"), file("large", strings.Repeat("x", 4<<20)))))
 	small := b.push(t, "small:1", buildImage(t, layer(file("small", "s"))))

@@ -11,7 +11,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -45,10 +44,17 @@ type Config struct {
 // push whose content does not have the digest that it claims is refused, and
 // so is a manifest whose blobs are not there.
 type Registry struct {
-	app   *handlers.App
-	log   *slog.Logger
-	stop  context.CancelFunc
-	tasks sync.WaitGroup
+	app *handlers.App
+	// driver is a way of its own to the files that app serves; app caches
+	// nothing that it could make wrong.
+	driver *filesystem.Driver
+	layout layout
+	log    *slog.Logger
+	stop   context.CancelFunc
+	tasks  sync.WaitGroup
+
+	uses       uses
+	collecting sync.Mutex // held by Collect
 }
 
 // New opens the registry over cfg.Dir.
@@ -58,13 +64,16 @@ func New(cfg Config) (*Registry, error) {
 	}
 	bridgeLog(cfg.Log)
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &Registry{app: handlers.NewApp(ctx, appConfig(cfg.Dir)), log: cfg.Log, stop: cancel}
-	r.tasks.Go(func() { r.purgeUploads(ctx, cfg.Dir) })
+	r := &Registry{
+		app:    handlers.NewApp(ctx, appConfig(cfg.Dir)),
+		driver: filesystem.New(filesystem.DriverParameters{RootDirectory: cfg.Dir, MaxThreads: 25}),
+		layout: layout{cfg.Dir},
+		log:    cfg.Log,
+		stop:   cancel,
+	}
+	r.tasks.Go(func() { r.purgeUploads(ctx) })
 	return r, nil
 }
-
-// ServeHTTP serves the paths under /v2/.
-func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.app.ServeHTTP(w, req) }
 
 // Close ends the registry's own work, but for one idle goroutine of the library
 // that has no end. Requests under way are not its concern: whoever serves them
@@ -111,15 +120,14 @@ func writable(dir string) error {
 // purgeUploads removes uploads that nobody will finish: those of an earlier
 // process at once, as their clients hold a state that it signed, and later
 // those that are old.
-func (r *Registry) purgeUploads(ctx context.Context, dir string) {
-	driver := filesystem.New(filesystem.DriverParameters{RootDirectory: dir, MaxThreads: 25})
+func (r *Registry) purgeUploads(ctx context.Context) {
 	// Upload times are kept in whole seconds: one of this second is spared.
 	olderThan := time.Now().Add(-time.Second)
 	ticker := time.NewTicker(purgeInterval)
 	defer ticker.Stop()
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "docker")); err == nil {
-			if _, errs := storage.PurgeUploads(ctx, driver, olderThan, true); len(errs) > 0 {
+		if _, err := os.Stat(filepath.Join(r.layout.dir, "docker")); err == nil {
+			if _, errs := storage.PurgeUploads(ctx, r.driver, olderThan, true); len(errs) > 0 {
 				r.log.Warn("registry: abandoned uploads were not removed", "error", errors.Join(errs...))
 			}
 		}
