@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -18,7 +19,9 @@ import (
 // function is a function that speaks HTTP. The path says what it does.
 func function() int {
 	network, address := "tcp", os.Getenv("function_address")
-	if socket := os.Getenv("LOFN_SOCKET"); socket != "" {
+	if os.Getenv("function_on_port") != "" {
+		address = "127.0.0.1:" + os.Getenv("PORT")
+	} else if socket := os.Getenv("LOFN_SOCKET"); socket != "" {
 		network, address = "unix", socket
 	}
 	if pause, err := time.ParseDuration(os.Getenv("function_pause")); err == nil {
@@ -42,17 +45,9 @@ func function() int {
 	if os.Getenv("function_stubborn") != "" {
 		select {}
 	}
-	_ = server.Shutdown(quiet{}) //nolint:errcheck // it ends anyway
+	_ = server.Shutdown(context.Background())
 	return 0
 }
-
-// quiet is a context without end.
-type quiet struct{}
-
-func (quiet) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (quiet) Done() <-chan struct{}       { return nil }
-func (quiet) Err() error                  { return nil }
-func (quiet) Value(any) any               { return nil }
 
 func act(w http.ResponseWriter, r *http.Request) {
 	flush := func() { _ = http.NewResponseController(w).Flush() }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestMetrics compares the series, and the numbers that do not depend on time.
@@ -39,16 +40,11 @@ func TestMetrics(t *testing.T) {
 			method, path, _ := strings.Cut(call, " ")
 			do(t, request(t, method, d.url+path, ""))
 		}
-		a := do(t, request(t, "GET", "http://"+d.metrics+"/metrics", ""))
+		a := d.metricsWith(t, want)
 		if got := a.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/plain; version=0.0.4; charset=utf-8") {
 			t.Errorf("%s: Content-Type %q", p.name, got)
 		}
 		lines := strings.Split(a.body, "\n")
-		for _, line := range want {
-			if !slices.Contains(lines, line) {
-				t.Errorf("%s lacks %s\nof:\n%s", p.name, line, strings.Join(ours(lines), "\n"))
-			}
-		}
 		if !slices.ContainsFunc(lines, regexp.MustCompile(`^http_request_duration_seconds_sum{code="200",method="post"} \d.*$`).MatchString) {
 			t.Errorf("%s: no sum", p.name)
 		}
@@ -87,10 +83,26 @@ func TestMetricsOfBothWays(t *testing.T) {
 			t.Errorf("%s: %d %q", header, a.StatusCode, a.body)
 		}
 	}
-	got := get(t, "http://"+d.metrics+"/metrics")
-	for _, line := range []string{`http_requests_total{code="404",method="get"} 2`, `http_requests_total{code="429",method="post"} 2`, `http_requests_total{code="200",method="post"} 1`} {
-		if !strings.Contains(got, line+"\n") {
-			t.Errorf("no %s in\n%s", line, got)
+	d.metricsWith(t, []string{
+		`http_requests_total{code="404",method="get"} 2`, `http_requests_total{code="429",method="post"} 2`,
+		`http_requests_total{code="200",method="post"} 1`, `http_requests_in_flight 0`,
+	})
+}
+
+// metricsWith waits for lines in the metrics: a call may be answered a moment
+// before it is counted.
+func (d *dog) metricsWith(t *testing.T, want []string) (a answer) {
+	t.Helper()
+	var missing []string
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		a = do(t, request(t, "GET", "http://"+d.metrics+"/metrics", ""))
+		lines := strings.Split(a.body, "\n")
+		missing = slices.DeleteFunc(slices.Clone(want), func(line string) bool { return slices.Contains(lines, line) })
+		if len(missing) == 0 {
+			return a
 		}
 	}
+	t.Errorf("the metrics lack\n%s\nof\n%s", strings.Join(missing, "\n"), strings.Join(ours(strings.Split(a.body, "\n")), "\n"))
+	return a
 }

@@ -97,9 +97,14 @@ func TestTheClientLeaves(t *testing.T) {
 	}
 }
 
-// What a request is to become in both of the container's kinds of place.
+// A function that is not told where to listen by its image is told by the
+// watchdog, and takes the port or the socket.
 func TestWithoutUpstreamURL(t *testing.T) {
-	d := start(t, peer{}, "mode=http", "fprocess="+os.Args[0], "function_address=unused")
+	d := start(t, peer{}, "mode=http", "fprocess="+os.Args[0], "function_on_port=1")
+	if got := get(t, d.url); got != "200 ok" {
+		t.Errorf("by port: %q", got)
+	}
+	d = start(t, peer{}, "mode=http", "fprocess="+os.Args[0], "function_address=unused")
 	if got := get(t, d.url); got != "200 ok" {
 		t.Errorf("by socket: %q", got)
 	}

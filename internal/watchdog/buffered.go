@@ -20,8 +20,9 @@ import (
 // serialize reads the whole body, runs a process, and answers when it ended.
 func (w *Watchdog) serialize(rw http.ResponseWriter, r *http.Request) {
 	rec := rw.(*recorder)
-	out, err := w.runBuffered(rec, r)
+	out := &spool{dir: w.options.TempDir}
 	defer out.Close()
+	err := w.runBuffered(rec, r, out)
 	rec.Header().Set(lofn.HeaderDurationSeconds, rec.duration())
 	if err != nil {
 		w.fail(rec, err, http.StatusInternalServerError)
@@ -42,8 +43,9 @@ func (w *Watchdog) classic(rw http.ResponseWriter, r *http.Request) {
 		w.debugHeaders("in", r.Header)
 	}
 	w.lines.Printf("Forking fprocess.")
-	out, err := w.runBuffered(rec, r)
+	out := &spool{dir: w.options.TempDir}
 	defer out.Close()
+	err := w.runBuffered(rec, r, out)
 	rec.Header().Set(lofn.HeaderDurationSeconds, rec.duration())
 	if contentType := w.classicType(r); contentType != "" {
 		rec.Header().Set("Content-Type", contentType)
@@ -104,10 +106,8 @@ func (w *Watchdog) send(rec *recorder, status int, first string, out *spool) {
 	}
 }
 
-// runBuffered runs a process on the whole body. The output is valid, if not
-// complete, with an error too, and must be closed.
-func (w *Watchdog) runBuffered(rec *recorder, r *http.Request) (*spool, error) {
-	out := &spool{dir: w.options.TempDir}
+// runBuffered runs a process on the whole body.
+func (w *Watchdog) runBuffered(rec *recorder, r *http.Request, out *spool) error {
 	ctx, cancel := w.within(r)
 	defer cancel()
 	in := &spool{dir: w.options.TempDir}
@@ -115,11 +115,11 @@ func (w *Watchdog) runBuffered(rec *recorder, r *http.Request) (*spool, error) {
 
 	size, err := w.readInput(ctx, in, rec.body, r.Header)
 	if err != nil {
-		return out, err
+		return err
 	}
 	stdin, err := in.reader()
 	if err != nil {
-		return out, err
+		return err
 	}
 	j := job{env: w.options.Env, stdin: stdin, stdout: out}
 	if w.config.Mode != Classic || w.config.CGIHeaders {
@@ -132,7 +132,7 @@ func (w *Watchdog) runBuffered(rec *recorder, r *http.Request) (*spool, error) {
 	}
 	err = w.run(ctx, j)
 	w.debugBodies(in, out)
-	return out, err
+	return err
 }
 
 // readInput puts the body, or the document around it, into the spool and

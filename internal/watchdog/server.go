@@ -54,10 +54,13 @@ func (s *Server) Serve(l net.Listener) error {
 	s.mu.Unlock()
 	stop := context.AfterFunc(s.watchdog.life, s.kill)
 	defer stop()
-	rest := make(chan error, 1)
-	go func() { rest <- s.rest.Serve(s.handed) }()
+	rest := make(chan struct{})
+	go func() {
+		defer close(rest)
+		_ = s.rest.Serve(s.handed) // ends by being closed, below or by Shutdown
+	}()
 	err := s.accept(l)
-	s.handed.Close()
+	_ = s.handed.Close()
 	<-rest
 	return err
 }

@@ -2,6 +2,7 @@ package watchdog
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os/exec"
 	"time"
@@ -36,7 +37,8 @@ func (w *Watchdog) stream(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Watchdog) endStream(rec *recorder, out *streamWriter, err error) {
-	_, exited := err.(*exec.ExitError)
+	var exit *exec.ExitError
+	exited := errors.As(err, &exit)
 	switch {
 	case !out.begun && err != nil:
 		rec.Header().Set(lofn.HeaderDurationSeconds, rec.duration())
