@@ -63,6 +63,17 @@ func Errorf(code Code, format string, args ...any) error {
 	return &Error{Code: code, Text: err.Error(), Cause: errors.Unwrap(err)}
 }
 
+// Unreached is the error of a call that a replica took and broke off. Callers
+// of functions need not be known to the platform, so the text keeps the cause,
+// which may speak of the machine, to itself.
+func Unreached(function Ref, replica string, cause error) error {
+	return &Error{
+		Code:  Unreachable,
+		Text:  fmt.Sprintf("function %s (replica %s) broke the call off; its log may say why", function, replica),
+		Cause: cause,
+	}
+}
+
 // CodeOf returns the code of the first *Error in err's chain, or Internal.
 func CodeOf(err error) Code {
 	if e, ok := errors.AsType[*Error](err); ok {

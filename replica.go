@@ -35,7 +35,8 @@ type Replica struct {
 	// server: "unix" and a path, or "tcp" and host:port. Empty before Ready.
 	Network string `json:"network,omitempty"`
 	Address string `json:"address,omitempty"`
-	// Reason explains Starting and Failed to a person, in one line.
+	// Reason explains Starting and Failed to a person, in one line. On a
+	// Ready replica that failed before it says how.
 	Reason string `json:"reason,omitempty"`
 	// Restarts counts how often the replica was started again after it failed.
 	Restarts int       `json:"restarts,omitempty"`

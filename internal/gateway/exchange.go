@@ -335,7 +335,8 @@ func (e *exchange) appendReply(b []byte, reply *http1.Response, keep bool) []byt
 // fail answers for a call that the function did not answer.
 func (e *exchange) fail(replica string, err error) (keep bool, _ error) {
 	if lofn.CodeOf(err) != lofn.DeadlineExceeded {
-		err = lofn.Errorf(lofn.Unreachable, "function %s (replica %s) broke the call off: %w", e.ref, replica, err)
+		e.conn.lane.gateway.Log.Warn("a function broke a call off", "function", e.ref, "call", e.id, "reason", err)
+		err = lofn.Unreached(e.ref, replica, err)
 	}
 	w := &plainWriter{header: make(http.Header)}
 	e.conn.lane.gateway.sign(w.header, e.call)

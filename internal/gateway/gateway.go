@@ -5,6 +5,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -135,6 +136,9 @@ func (c *call) limit(fn lofn.Function, asked string) (err error) {
 		return err
 	}
 	c.setBy = "its " + lofn.EnvTimeout
+	if fn.Spec.Env[lofn.EnvTimeout] == "" {
+		c.setBy = "the default of " + lofn.EnvTimeout
+	}
 	if asked == "" {
 		return nil
 	}
@@ -254,12 +258,16 @@ const statusClientGone = 499
 
 // fail answers for a call that has no response.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
-	g.sign(w.Header(), callOf(r))
+	c := callOf(r)
+	g.sign(w.Header(), c)
+	if lofn.CodeOf(err) == lofn.Unreachable && r.Context().Err() == nil {
+		g.Log.Warn("a function broke a call off", "function", c.ref, "call", c.id, "reason", errors.Unwrap(err))
+	}
 	switch {
 	case r.Context().Err() == context.Canceled:
 		w.WriteHeader(statusClientGone)
 	case r.Context().Err() != nil && lofn.CodeOf(err) != lofn.DeadlineExceeded:
-		g.refuse(w, r, callOf(r).expired())
+		g.refuse(w, r, c.expired())
 	default:
 		g.refuse(w, r, err)
 	}

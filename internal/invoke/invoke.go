@@ -143,7 +143,7 @@ func explain(ctx context.Context, ref lofn.Ref, replica lofn.Replica, err error)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return lofn.Errorf(lofn.Unreachable, "function %s (replica %s) broke the call off: %w", ref, replica.ID, err)
+	return lofn.Unreached(ref, replica.ID, err)
 }
 
 // releasing gives the lease back when the body is closed, and at the latest

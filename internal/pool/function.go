@@ -48,8 +48,9 @@ func (f *function) take(ref lofn.Ref) (*lease, <-chan struct{}, error) {
 		best.calls++
 		return &lease{replica: best.replica, function: f, member: best}, nil, nil
 	}
-	if reason, broken := f.broken(); broken {
-		return nil, nil, lofn.Errorf(lofn.Unavailable, "function %s cannot start: %s", ref, reason)
+	if f.broken() {
+		// Why is for those who may see the function's log.
+		return nil, nil, lofn.Errorf(lofn.Unavailable, "function %s cannot start; lofn describe %s says why", ref, ref.Name)
 	}
 	return nil, f.changed, nil
 }
@@ -83,16 +84,14 @@ func (m *member) usable() bool {
 	return m.replica.State == lofn.Ready && !m.draining && !m.suspect
 }
 
-// broken reports whether every replica has failed again and again, and why the
-// last one did.
-func (f *function) broken() (reason string, broken bool) {
+// broken reports whether every replica has failed again and again.
+func (f *function) broken() bool {
 	for _, m := range f.members {
 		if m.replica.Restarts < crashLoop || m.replica.State != lofn.Failed {
-			return "", false
+			return false
 		}
-		reason, broken = m.replica.Reason, true
 	}
-	return reason, broken
+	return len(f.members) > 0
 }
 
 func (f *function) release(m *member) {
@@ -171,14 +170,5 @@ func (f *function) expired(ctx context.Context, ref lofn.Ref) error {
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return ctx.Err()
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	reason := "no replica became ready in time"
-	for _, m := range f.members {
-		if m.replica.Reason != "" {
-			reason += " (" + m.replica.Reason + ")"
-			break
-		}
-	}
-	return lofn.Errorf(lofn.DeadlineExceeded, "function %s: %s", ref, reason)
+	return lofn.Errorf(lofn.DeadlineExceeded, "function %s: no replica became ready in time; lofn describe %s says why", ref, ref.Name)
 }

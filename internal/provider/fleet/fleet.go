@@ -45,6 +45,8 @@ type Config struct {
 	// Drain returns when no call is on the replica any more and none will be
 	// sent to it, or when ctx ends. A nil Drain returns at once.
 	Drain func(ctx context.Context, r lofn.Replica) error
+	// Failed is told why a replica failed, each time. Nil discards it.
+	Failed func(fn lofn.Ref, id, reason string)
 	// MaxStarts bounds how many replicas are being started at one moment;
 	// 0 means four for each core.
 	MaxStarts int
@@ -75,6 +77,9 @@ func New(c Config) *Fleet {
 	}
 	if c.Drain == nil {
 		c.Drain = func(context.Context, lofn.Replica) error { return nil }
+	}
+	if c.Failed == nil {
+		c.Failed = func(lofn.Ref, string, string) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -39,6 +39,7 @@ func (f *Fleet) run(ctx context.Context, r *replica) {
 		f.change(r, func(v *lofn.Replica) {
 			v.State, v.Network, v.Address, v.Reason = lofn.Failed, "", "", line(err)
 		})
+		f.Failed(r.fn.Ref, r.view.ID, line(err))
 		if !r.wait(ctx, pause) {
 			return
 		}
@@ -54,7 +55,10 @@ func (f *Fleet) serve(ctx context.Context, r *replica) (lived time.Duration, err
 		return 0, err
 	}
 	f.change(r, func(v *lofn.Replica) {
-		v.State, v.Reason = lofn.Ready, ""
+		v.State = lofn.Ready
+		if v.Reason != "" {
+			v.Reason = "started again: " + v.Reason
+		}
 		v.Network, v.Address = instance.Address()
 	})
 	since := time.Now()

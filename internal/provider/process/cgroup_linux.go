@@ -117,6 +117,10 @@ type group struct {
 	unified *os.File
 	memory  string
 	cpu     string
+	// tasks and home are the open tasks files of the groups of version 1 and
+	// of the platform's own. They are written to from a function's view, in
+	// which the folders may be read-only.
+	tasks, home []*os.File
 }
 
 // make returns a group with the limits, of which 0 means none, or nil where
@@ -137,6 +141,7 @@ func (c *cgroups) make(id string, memory, milliCPU int64) (*group, error) {
 		g.cpu = filepath.Join(c.cpu, id)
 		err = errors.Join(err, makeGroup(g.cpu, setting{"cpu.cfs_period_us", cpuPeriod}, setting{"cpu.cfs_quota_us", quota(milliCPU)}))
 	}
+	err = errors.Join(err, g.openTasks())
 	if err != nil {
 		g.remove()
 		return nil, err
@@ -145,6 +150,35 @@ func (c *cgroups) make(id string, memory, milliCPU int64) (*group, error) {
 		return nil, nil
 	}
 	return g, nil
+}
+
+func (g *group) openTasks() error {
+	for _, dir := range []string{g.memory, g.cpu} {
+		if dir == "" {
+			continue
+		}
+		tasks, err := os.OpenFile(filepath.Join(dir, "tasks"), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		g.tasks = append(g.tasks, tasks)
+		home, err := os.OpenFile(g.cgroups.home[filepath.Dir(dir)], os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		g.home = append(g.home, home)
+	}
+	return nil
+}
+
+// joinAll makes the current thread a member of the groups.
+func joinAll(tasks []*os.File) error {
+	var err error
+	for _, file := range tasks {
+		_, failed := file.WriteAt([]byte("0"), 0)
+		err = errors.Join(err, failed)
+	}
+	return err
 }
 
 func (g *group) makeUnified(dir string, memory, milliCPU int64) error {
@@ -201,19 +235,8 @@ func (g *group) enter(sys *syscall.SysProcAttr) (leave func() error, err error) 
 		sys.UseCgroupFD, sys.CgroupFD = true, int(g.unified.Fd())
 		return stay, nil
 	}
-	leave = func() error {
-		var err error
-		for _, home := range g.cgroups.home {
-			err = errors.Join(err, os.WriteFile(home, []byte("0"), 0))
-		}
-		return err
-	}
-	for _, dir := range []string{g.memory, g.cpu} {
-		if dir != "" {
-			err = errors.Join(err, os.WriteFile(filepath.Join(dir, "tasks"), []byte("0"), 0))
-		}
-	}
-	if err != nil {
+	leave = func() error { return joinAll(g.home) }
+	if err := joinAll(g.tasks); err != nil {
 		return nil, errors.Join(err, leave())
 	}
 	return leave, nil
@@ -250,6 +273,9 @@ func field(file, name string) int64 {
 func (g *group) remove() {
 	if g == nil {
 		return
+	}
+	for _, file := range append(g.tasks, g.home...) {
+		file.Close()
 	}
 	if g.unified != nil {
 		dir := g.unified.Name()

@@ -101,6 +101,9 @@ func (m *linux) choose(denied error, earlier []string) error {
 		m.users, m.lookup.others = users, users != nil
 		if users == nil {
 			m.nested = newNested()
+			m.Log.Info("functions run isolated, as this user", "isolation", "user namespaces")
+		} else {
+			m.Log.Info("functions run isolated, each as a user of its own", "isolation", "namespaces")
 		}
 	}
 	m.path = m.lookup.path(variable(m.Environ, "PATH"))

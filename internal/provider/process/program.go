@@ -56,6 +56,10 @@ func newProgram(fn lofn.Function, id string, image lofn.Image, c Config) (*progr
 	if p.watchdog, err = watchdog.ConfigFromEnv(pairs(p.env)); err != nil {
 		return nil, lofn.Errorf(lofn.CodeOf(err), "envVars: %w", err)
 	}
+	if p.env[lofn.EnvTimeout] == "" {
+		// One default for all modes: the gateway's.
+		p.watchdog.ExecTimeout = lofn.DefaultTimeout
+	}
 	if p.env["prefix_logs"] == "" {
 		// The log keeps the time and the instance of each line.
 		p.watchdog.PrefixLogs = false

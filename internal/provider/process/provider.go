@@ -78,7 +78,10 @@ func New(c Config) (*Provider, error) {
 		return nil, err
 	}
 	p := &Provider{config: c, machine: m, replicas: make(map[string]running), samples: make(map[lofn.Ref]sample)}
-	p.Fleet = fleet.New(fleet.Config{Starter: starter{p}, Drain: c.Drain, MaxStarts: c.MaxStarts, Log: c.Log})
+	p.Fleet = fleet.New(fleet.Config{
+		Starter: starter{p}, Drain: c.Drain, MaxStarts: c.MaxStarts, Log: c.Log,
+		Failed: func(fn lofn.Ref, id, reason string) { c.Logs.Append(fn, id, "lofn: "+reason) },
+	})
 	return p, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,7 +20,7 @@ type pump struct {
 }
 
 // remembered is how much of the end of the output is kept.
-const remembered = 1024
+const remembered = 4096
 
 // buffers are shared: a function that is silent needs none.
 type buffers struct{ pool sync.Pool }
@@ -90,13 +91,17 @@ func (p *pump) keep(b []byte) {
 	}
 }
 
-// lastWords is the last line that is not empty, shortened.
+// lastWords is the line that best says why the process ended: the last one that
+// speaks of an error, or else the last that is not empty. It is shortened.
 func (p *pump) lastWords() string {
 	const longest = 200
-	text := bytes.TrimSpace(p.last)
-	text = text[bytes.LastIndexByte(text, '\n')+1:]
-	if len(text) > longest {
-		text = text[len(text)-longest:]
+	lines := bytes.Split(bytes.TrimSpace(p.last), []byte("\n"))
+	text := bytes.TrimSpace(lines[len(lines)-1])
+	for _, l := range slices.Backward(lines) {
+		if bytes.Contains(l, []byte("Error")) || bytes.Contains(l, []byte("error:")) || bytes.HasPrefix(l, []byte("panic:")) {
+			text = bytes.TrimSpace(l)
+			break
+		}
 	}
-	return strings.ToValidUTF8(string(text), "?")
+	return strings.ToValidUTF8(string(text[:min(len(text), longest)]), "?")
 }
