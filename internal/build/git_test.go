@@ -308,6 +308,30 @@ func TestNewFunctionKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestNewFunctionInAnEmptyFolder(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "fn"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	link(t, elsewhere, filepath.Join(dir, "linked"))
+	for _, handler := range []string{"fn", "linked"} {
+		made, err := build.NewFunction(build.ScaffoldRequest{Name: "fn", Lang: "python", Handler: handler, Dir: dir})
+		if err != nil || made.Handler != "./"+handler || !isThere(dir, handler+"/handler.py") {
+			t.Errorf("%s: got %+v, %v", handler, made, err)
+		}
+	}
+	if !isThere(elsewhere, "handler.py") {
+		t.Error("the link was replaced")
+	}
+	if info, err := os.Stat(filepath.Join(dir, "fn")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder's mode is %v, %v", info.Mode(), err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*", ".new-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 // TestPullBuiltIn writes lofn's own templates out, from which a function is
 // built as from the built-in ones.
 func TestPullBuiltIn(t *testing.T) {

@@ -107,17 +107,26 @@ func (t *Template) starters() ([]starter, error) {
 	return all, nil
 }
 
-// writeStarters makes the folder in one step.
+// writeStarters makes the folder in one step. Into an empty folder that is
+// there, which may be a link or the working folder, the files move one by one.
 func writeStarters(folder string, files []starter) error {
-	if entries, err := os.ReadDir(folder); err == nil && len(entries) > 0 {
+	entries, err := os.ReadDir(folder)
+	if len(entries) > 0 {
 		return lofn.Errorf(lofn.Exists, "folder %s is there already and not empty: choose another name or --handler", folder)
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	}
+	isThere := err == nil
+	if !isThere && !errors.Is(err, fs.ErrNotExist) {
 		return lofn.Errorf(lofn.Exists, "%s is there already: choose another name or --handler", folder)
 	}
-	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+	// A rename must not cross file systems, as one to behind a link might.
+	parent := filepath.Dir(folder)
+	if isThere {
+		parent = folder
+	}
+	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return lofn.Errorf(lofn.Invalid, "handler folder: %w", err)
 	}
-	fresh, err := os.MkdirTemp(filepath.Dir(folder), ".new-")
+	fresh, err := os.MkdirTemp(parent, ".new-")
 	if err != nil {
 		return lofn.Errorf(lofn.Invalid, "handler folder: %w", err)
 	}
@@ -126,13 +135,25 @@ func writeStarters(folder string, files []starter) error {
 	for _, f := range files {
 		err = errors.Join(err, f.write(fresh))
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case isThere:
+		err = moveInto(fresh, folder)
+	default:
 		err = os.Rename(fresh, folder)
 	}
 	if err != nil {
 		return lofn.Errorf(lofn.Invalid, "handler folder: %w", err)
 	}
 	return nil
+}
+
+func moveInto(from, folder string) error {
+	entries, err := os.ReadDir(from)
+	for _, e := range entries {
+		err = errors.Join(err, os.Rename(filepath.Join(from, e.Name()), filepath.Join(folder, e.Name())))
+	}
+	return err
 }
 
 func (s starter) write(folder string) error {

@@ -51,6 +51,10 @@ func (opts Options) substitute(name string, data []byte) ([]byte, error) {
 }
 
 func (p *parser) stack(root value, s *Stack) {
+	s.Provider.Name = DefaultProvider
+	if isNull(root) {
+		p.fail(0, "", "is empty: make a first function with: lofn new NAME --lang python3-http")
+	}
 	p.fields(root, "", map[string]reader{
 		"version": p.version,
 		"provider": func(path string, v value) {
@@ -67,9 +71,6 @@ func (p *parser) stack(root value, s *Stack) {
 		},
 		"configuration": func(path string, v value) { p.configuration(path, v, &s.Configuration) },
 	})
-	if s.Provider.Name == "" && len(p.problems) == 0 {
-		p.fail(0, "provider.name", `is required: write "name: openfaas" under "provider:"`)
-	}
 }
 
 // ignore passes over keys of old stack files that no longer mean anything.
@@ -83,8 +84,8 @@ func (p *parser) version(path string, v value) {
 
 func (p *parser) provider(path string, v value) string {
 	name := p.text(path, v)
-	if name != "openfaas" && name != "lofn" {
-		p.fail(v.keyLine, path, "must be openfaas, not %q", name)
+	if name != DefaultProvider && name != "lofn" {
+		p.fail(v.keyLine, path, "must be %s, not %q", DefaultProvider, name)
 	}
 	return name
 }

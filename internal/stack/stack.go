@@ -32,8 +32,13 @@ type Stack struct {
 	Configuration Configuration
 }
 
+// DefaultProvider is the provider of a file that names none. There is no other
+// for faas-cli, so a file without one means the same.
+const DefaultProvider = "openfaas"
+
 // Provider says which platform the functions are for.
 type Provider struct {
+	// Name is DefaultProvider, or "lofn", which means the same.
 	Name string
 	// Gateway is the URL of the platform, empty if the file names none.
 	Gateway string

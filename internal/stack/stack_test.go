@@ -113,6 +113,19 @@ func TestEnvironmentFileErrors(t *testing.T) {
 	}
 }
 
+func TestProviderMayBeLeftOut(t *testing.T) {
+	for text, gateway := range map[string]string{
+		"functions: {f: {lang: go}}\n":            "",
+		"provider:\nfunctions:\n":                 "",
+		"provider: {gateway: 'http://gw:8080'}\n": "http://gw:8080",
+	} {
+		s, err := stack.Parse("s.yml", []byte(text), stack.Options{})
+		if err != nil || s.Provider != (stack.Provider{Name: stack.DefaultProvider, Gateway: gateway}) {
+			t.Errorf("%q: got %+v, %v", text, s, err)
+		}
+	}
+}
+
 // TestMistakes parses every file of testdata/bad up to "-- want --" and
 // expects the errors that follow.
 func TestMistakes(t *testing.T) {
