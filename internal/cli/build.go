@@ -81,14 +81,25 @@ func (b *buildFlags) run(cmd *cobra.Command, s *stack.Stack, tag string) (map[st
 	defer board.close()
 	var mu sync.Mutex
 	results := make(map[string]build.Result, len(requests))
-	err = inParallel(cmd.Context(), b.parallel, requests, func(ctx context.Context, r build.Request) error {
+	errs := inParallel(cmd.Context(), b.parallel, requests, func(ctx context.Context, r build.Request) error {
 		result, err := board.build(ctx, r)
 		mu.Lock()
 		defer mu.Unlock()
 		results[r.Name] = result
 		return err
 	})
-	return results, err
+	names := reported(requests, errs, func(r build.Request) string { return r.Name })
+	return results, summary(errs, names, "was not built")
+}
+
+// summary is the error of the first item that failed, or where the failures
+// have been reported, one that names those items.
+func summary(errs []error, names []string, what string) error {
+	err := cmp.Or(errs...)
+	if errors.Is(err, errReported) {
+		return &undone{names: names, what: what}
+	}
+	return err
 }
 
 // build builds one function as a task of the board.
@@ -108,7 +119,7 @@ func (b *board) build(ctx context.Context, r build.Request) (build.Result, error
 	case result.Cached:
 		t.end("Built: %s (%s, unchanged, %s)", r.Name, result.Image, seconds(result.Elapsed))
 	default:
-		t.end("Built: %s (%s, %s, %s)", r.Name, result.Image, size(result.Size), seconds(result.Elapsed))
+		t.end("Built: %s (%s, %s, %s)", r.Name, result.Image, build.Size(result.Size), seconds(result.Elapsed))
 	}
 	return result, nil
 }
@@ -148,8 +159,8 @@ func (b *buildFlags) requests(cmd *cobra.Command, s *stack.Stack, tag string) ([
 }
 
 // inParallel runs work on every item, on so many at once, and returns the
-// error of the first, in order, that failed.
-func inParallel[T any](ctx context.Context, workers int, items []T, work func(context.Context, T) error) error {
+// error of each.
+func inParallel[T any](ctx context.Context, workers int, items []T, work func(context.Context, T) error) []error {
 	errs := make([]error, len(items))
 	slots := make(chan struct{}, workers)
 	var wg sync.WaitGroup
@@ -165,7 +176,7 @@ func inParallel[T any](ctx context.Context, workers int, items []T, work func(co
 		})
 	}
 	wg.Wait()
-	return cmp.Or(errs...)
+	return errs
 }
 
 // pullMissing pulls templates that are wanted and not there: from where the
@@ -190,17 +201,6 @@ func (p *program) pullMissing(ctx context.Context, s *stack.Stack, requests []bu
 		}
 	}
 	return nil
-}
-
-// size is a number of bytes for a person.
-func size(bytes int64) string {
-	switch {
-	case bytes >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
-	case bytes >= 1<<10:
-		return fmt.Sprintf("%.1f KiB", float64(bytes)/(1<<10))
-	}
-	return fmt.Sprintf("%d B", bytes)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2fs", d.Seconds()) }

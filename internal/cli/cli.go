@@ -138,6 +138,34 @@ func (p *program) writef(w io.Writer, format string, args ...any) {
 // errReported ends a command that has said on its own what went wrong.
 var errReported = errors.New("reported")
 
+// undone ends a command that has said on its own what went wrong with each of
+// several functions: it names them once more, at the end, where it is read.
+type undone struct {
+	// names are the functions', in order.
+	names []string
+	// what is what did not happen, such as "was not built".
+	what string
+}
+
+func (u *undone) Error() string {
+	what := u.what
+	if rest, ok := strings.CutPrefix(what, "was "); ok && len(u.names) > 1 {
+		what = "were " + rest
+	}
+	return strings.Join(u.names, ", ") + " " + what
+}
+
+// reported are the names of the items whose work ended with errReported.
+func reported[T any](items []T, errs []error, name func(T) string) []string {
+	var names []string
+	for i, err := range errs {
+		if errors.Is(err, errReported) {
+			names = append(names, name(items[i]))
+		}
+	}
+	return names
+}
+
 // exitCode ends a command whose work another run of it has done.
 type exitCode int
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,7 +99,7 @@ func (d *deployFlags) run(cmd *cobra.Command, s *stack.Stack, tag string) error 
 	}
 	d.p.warnPlain(c.URL())
 	var deployed []lofn.Ref
-	failed := false
+	var refused []string
 	for _, f := range s.Functions {
 		deployment, err := d.deployment(cmd, f, tag)
 		if err != nil {
@@ -110,7 +111,7 @@ func (d *deployFlags) run(cmd *cobra.Command, s *stack.Stack, tag string) error 
 			return err
 		}
 		if err != nil {
-			failed = true
+			refused = append(refused, f.Name)
 			d.p.notef("%s: not deployed: %v\n", f.Name, err)
 			continue
 		}
@@ -119,10 +120,13 @@ func (d *deployFlags) run(cmd *cobra.Command, s *stack.Stack, tag string) error 
 	if d.wait {
 		err = d.awaitAll(cmd.Context(), c, deployed)
 	}
-	if failed {
-		err = errReported
+	if len(refused) == 0 || cmd.Context().Err() != nil {
+		return err
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%w; %w", &undone{refused, "was not deployed"}, err)
+	}
+	return &undone{refused, "was not deployed"}
 }
 
 // deploy deploys one function and prints where it is.

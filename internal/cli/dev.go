@@ -112,7 +112,7 @@ func (d *devFlags) platform(cmd *cobra.Command) (*ownPlatform, error) {
 	err = c.Healthy(ctx)
 	if err == nil {
 		p.notef("using the platform at %s\n", c.URL())
-		return &ownPlatform{}, nil
+		return &ownPlatform{}, d.checkLogin(cmd)
 	}
 	_, unreachable := errors.AsType[*client.UnreachableError](err)
 	u, _ := url.Parse(c.URL())

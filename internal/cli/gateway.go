@@ -119,6 +119,23 @@ func (t *target) connect(cmd *cobra.Command) (*client.Client, error) {
 	return client.New(config)
 }
 
+// checkLogin fails if the gateway cannot be reached or wants another login.
+func (t *target) checkLogin(cmd *cobra.Command) error {
+	c, err := t.connect(cmd)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := apiContext(cmd)
+	defer cancel()
+	_, err = c.Info(ctx)
+	switch lofn.CodeOf(err) {
+	case lofn.Unauthenticated, lofn.Unavailable, lofn.DeadlineExceeded:
+		return err
+	}
+	// Whatever else is wrong is for the requests that matter to find out.
+	return ctx.Err()
+}
+
 // addLogin fills in what the login file has for the gateway.
 func (p *program) addLogin(config *client.Config) error {
 	logins, err := p.openLogins()

@@ -168,7 +168,8 @@ func (k *keeper) one(ctx context.Context, f stack.Function, rebuild bool) (strin
 	}
 	limited, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	return "ready at " + functionURL(c, ref, "function"), awaitFunction(limited, c, ref)
+	_, err = awaitFunction(limited, c, ref)
+	return "ready at " + functionURL(c, ref, "function"), err
 }
 
 // image builds and pushes, and reports whether the image is the same as that of

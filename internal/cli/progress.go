@@ -185,7 +185,8 @@ func (t *task) fail(what string, err error) {
 				p.notef("%s | %s\n", t.name, t.partial)
 			}
 		}
-		p.notef("%s: %s: %v\n", t.name, what, err)
+		text := strings.TrimPrefix(err.Error(), fmt.Sprintf("function %q: ", t.name))
+		p.notef("%s: %s: %s\n", t.name, what, text)
 	})
 }
 

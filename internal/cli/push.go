@@ -32,6 +32,9 @@ where their name says, with the credentials of Docker's configuration.`,
 			if err != nil {
 				return err
 			}
+			if err := t.checkPush(cmd, s); err != nil {
+				return err
+			}
 			return t.push(cmd, s, tag, parallel, quiet)
 		},
 	}
@@ -58,7 +61,7 @@ func (t *target) push(cmd *cobra.Command, s *stack.Stack, tag string, parallel i
 	}
 	board := t.p.newBoard(quiet)
 	defer board.close()
-	return inParallel(cmd.Context(), parallel, s.Functions, func(ctx context.Context, f stack.Function) error {
+	errs := inParallel(cmd.Context(), parallel, s.Functions, func(ctx context.Context, f stack.Function) error {
 		if f.SkipBuild {
 			return nil
 		}
@@ -68,6 +71,17 @@ func (t *target) push(cmd *cobra.Command, s *stack.Stack, tag string, parallel i
 		}
 		return board.push(ctx, images, f.Name, image, opts)
 	})
+	return summary(errs, reported(s.Functions, errs, func(f stack.Function) string { return f.Name }), "was not pushed")
+}
+
+// checkPush is checkLogin if an image goes to the platform's own registry.
+func (t *target) checkPush(cmd *cobra.Command, s *stack.Stack) error {
+	for _, f := range s.Functions {
+		if !f.SkipBuild && !build.NamesRegistry(f.Image) {
+			return t.checkLogin(cmd)
+		}
+	}
+	return nil
 }
 
 // push uploads one image as a task of the board.

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"lofn/internal/stack"
@@ -78,16 +81,39 @@ func (u *upFlags) add(cmd *cobra.Command) {
 }
 
 func (u *upFlags) run(cmd *cobra.Command, s *stack.Stack) error {
-	if _, err := u.buildFlags.run(cmd, s, u.source.tag); err != nil || u.shrinkwrap {
+	if err := u.check(cmd, s); err != nil {
 		return err
+	}
+	if _, err := u.buildFlags.run(cmd, s, u.source.tag); err != nil || u.shrinkwrap {
+		return u.consequence(err)
 	}
 	if !u.skipPush {
 		if err := u.push(cmd, s, u.source.tag, u.parallel, u.quiet); err != nil {
-			return err
+			return u.consequence(err)
 		}
 	}
 	if u.skipDeploy {
 		return nil
 	}
 	return u.deployFlags.run(cmd, s, u.source.tag)
+}
+
+// check finds out before the builds, which may take minutes, that what comes
+// after them would be refused.
+func (u *upFlags) check(cmd *cobra.Command, s *stack.Stack) error {
+	switch {
+	case u.shrinkwrap || u.skipPush && u.skipDeploy:
+		return nil
+	case u.skipDeploy:
+		return u.checkPush(cmd, s)
+	}
+	return u.checkLogin(cmd)
+}
+
+// consequence adds to the functions that failed what it means for the others.
+func (u *upFlags) consequence(err error) error {
+	if _, ok := errors.AsType[*undone](err); !ok || u.skipDeploy {
+		return err
+	}
+	return fmt.Errorf("%w, so nothing was deployed", err)
 }

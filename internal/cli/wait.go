@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"lofn"
@@ -27,45 +28,76 @@ func (d *deployFlags) awaitAll(ctx context.Context, c *client.Client, refs []lof
 	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	var failed error
+	var failed []string
 	for _, ref := range refs {
-		err := awaitFunction(limited, c, ref)
+		status, err := awaitFunction(limited, c, ref)
 		switch {
 		case err == nil:
 			d.p.outf("Ready: %s (%.2fs)\n", display(ref), time.Since(start).Seconds())
+			d.p.warnLimits(ctx, c, ref, status)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		default:
-			failed = errReported
+			failed = append(failed, display(ref))
 			d.p.notef("%s: not ready after %.1fs: %v\n", display(ref), time.Since(start).Seconds(), err)
 			d.p.showLastLines(ctx, c, ref)
 		}
 	}
-	return failed
+	if len(failed) > 0 {
+		return &undone{failed, "did not get ready"}
+	}
+	return nil
+}
+
+const (
+	// limitsPrefix begins the line that the platform writes into a function's
+	// log, before anything else of the instance, if it cannot limit it.
+	limitsPrefix = "lofn: the limits for "
+	// firstLines is how much of an instance's log is searched for it.
+	firstLines = 20
+)
+
+// warnLimits says if the limits of what was deployed are not enforced: the
+// platform tells it in the function's log only.
+func (p *program) warnLimits(ctx context.Context, c *client.Client, ref lofn.Ref, status lofn.FunctionStatus) {
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	for _, instance := range newest(status) {
+		lines := 0
+		for line, err := range c.Logs(ctx, lofn.LogQuery{Function: ref, Instance: instance.ID}) {
+			if lines++; err != nil || lines > firstLines {
+				break
+			}
+			if text, ok := strings.CutPrefix(line.Text, "lofn: "); ok && strings.HasPrefix(line.Text, limitsPrefix) {
+				p.notef("warning: %s: %s\n", display(ref), text)
+				return
+			}
+		}
+	}
 }
 
 // awaitFunction returns when what was deployed last is ready, or an error that
 // says why it does not get there.
-func awaitFunction(ctx context.Context, c *client.Client, ref lofn.Ref) error {
+func awaitFunction(ctx context.Context, c *client.Client, ref lofn.Ref) (lofn.FunctionStatus, error) {
 	reason := "the gateway did not say how it is"
 	for look := shortestLook; ; look = min(2*look, longestLook) {
 		status, err := c.Function(ctx, ref)
 		switch {
 		case ctx.Err() != nil:
-			return errors.New(reason)
+			return status, errors.New(reason)
 		case err != nil:
-			return err
+			return status, err
 		}
 		progress := progressOf(status)
 		if progress.ready {
-			return nil
+			return status, nil
 		}
 		reason = progress.reason
 		if progress.hopeless {
-			return errors.New(reason)
+			return status, errors.New(reason)
 		}
 		if !pause(ctx, look) {
-			return errors.New(reason)
+			return status, errors.New(reason)
 		}
 	}
 }
