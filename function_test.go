@@ -72,7 +72,7 @@ func TestFunctionValidate(t *testing.T) {
 
 func TestResources(t *testing.T) {
 	for text, want := range map[string]int64{
-		"128Mi": 128 << 20, "1Gi": 1 << 30, "1G": 1e9, "1.5Gi": 3 << 29, "1000": 1000, "64k": 64_000, "2Ki": 2048,
+		"128Mi": 128 << 20, "1Gi": 1 << 30, "1G": 1e9, "1.5Gi": 3 << 29, "5000000": 5_000_000, "64000k": 64_000_000, "8192Ki": 8 << 20,
 	} {
 		if got, err := (&lofn.Resources{Memory: text}).MemoryBytes(); err != nil || got != want {
 			t.Errorf("memory %q is %d (%v), want %d", text, got, err, want)
@@ -83,7 +83,7 @@ func TestResources(t *testing.T) {
 			t.Errorf("cpu %q is %d (%v), want %d", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"Mi", "1e3", "1/2", "1 Gi", "0x10", "-5Mi", "1mi", ".", "99999999999P", "NaN"} {
+	for _, text := range []string{"Mi", "1e3", "1/2", "1 Gi", "0x10", "-5Mi", "1mi", ".", "99999999999P", "NaN", "1", "1Ki", "4095Ki"} {
 		if got, err := (&lofn.Resources{Memory: text}).MemoryBytes(); err == nil {
 			t.Errorf("memory %q was taken for %d bytes", text, got)
 		}

@@ -22,6 +22,10 @@ func (r *Resources) clone() *Resources {
 	return &c
 }
 
+// minMemory bounds amounts of memory below. Linux starts no program in much
+// less, and where it fails to, it may end the one that starts it.
+const minMemory = 4 << 20
+
 // MemoryBytes returns the memory in bytes, 0 if none was set.
 func (r *Resources) MemoryBytes() (int64, error) {
 	if r == nil || r.Memory == "" {
@@ -30,6 +34,9 @@ func (r *Resources) MemoryBytes() (int64, error) {
 	n, err := parseQuantity(r.Memory, 1)
 	if err != nil || n == 0 {
 		return 0, Errorf(Invalid, "memory: %q is not an amount of memory: use bytes with a unit, such as 128Mi or 1Gi", r.Memory)
+	}
+	if n < minMemory {
+		return 0, Errorf(Invalid, "memory: %q is less than any program needs: use at least 4Mi", r.Memory)
 	}
 	return n, nil
 }

@@ -49,21 +49,23 @@ type platform struct {
 
 // newPlatform starts the parts that hold something open; what it started it
 // closes again if a later one fails.
-func newPlatform(ctx context.Context, o Options, data *dataDir, a auth.Authenticator, url string) (p *platform, err error) {
-	p = &platform{options: o, auth: a, log: o.Log}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.close(ctx))
-		}
-	}()
+func newPlatform(ctx context.Context, o Options, data *dataDir, a auth.Authenticator, url string) (*platform, error) {
+	p := &platform{options: o, auth: a, log: o.Log}
+	if err := p.open(ctx, data, url); err != nil {
+		return nil, errors.Join(err, p.close(ctx))
+	}
+	return p, nil
+}
+
+func (p *platform) open(ctx context.Context, data *dataDir, url string) (err error) {
 	if err = p.openStores(ctx, data); err != nil {
-		return nil, err
+		return err
 	}
 	if err = p.openImages(ctx, data, url); err != nil {
-		return nil, err
+		return err
 	}
 	if p.logs, err = logstore.Open(logstore.Config{Dir: data.join("logs"), Log: p.log}); err != nil {
-		return nil, fmt.Errorf("logs: %w", err)
+		return fmt.Errorf("logs: %w", err)
 	}
 	p.metrics = telemetry.New()
 	// The pool wakes the reconciler, which informs the pool.
@@ -80,7 +82,7 @@ func newPlatform(ctx context.Context, o Options, data *dataDir, a auth.Authentic
 		Log:        p.log,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("process provider: %w", err)
+		return fmt.Errorf("process provider: %w", err)
 	}
 	p.reconciler = deploy.New(deploy.Config{
 		Functions: p.functions, Provider: p.provider, Pool: replicas{p.pool, p.caller}, Removed: p.removed, Log: p.log,
@@ -90,7 +92,7 @@ func newPlatform(ctx context.Context, o Options, data *dataDir, a auth.Authentic
 			yield(c.Function, c.Wanted, c.Ready)
 		}
 	})
-	return p, nil
+	return nil
 }
 
 func (p *platform) openStores(ctx context.Context, data *dataDir) (err error) {
@@ -108,10 +110,10 @@ func (p *platform) openStores(ctx context.Context, data *dataDir) (err error) {
 	if err != nil {
 		return err
 	}
+	// Read first: a full disk must not keep the platform from starting.
 	ref := lofn.Ref{Namespace: lofn.DefaultNamespace, Name: lofn.DefaultNamespace}
-	_, err = p.namespaces.Put(ctx, ref, lofn.Namespace{Name: lofn.DefaultNamespace}, 0)
-	if lofn.CodeOf(err) == lofn.Exists {
-		return nil
+	if _, err = p.namespaces.Get(ctx, ref); lofn.CodeOf(err) == lofn.NotFound {
+		_, err = p.namespaces.Put(ctx, ref, lofn.Namespace{Name: lofn.DefaultNamespace}, 0)
 	}
 	return err
 }
@@ -307,6 +309,7 @@ func (r replicas) Update(replica lofn.Replica) {
 
 // removed clears what is kept of a function that is gone.
 func (p *platform) removed(ref lofn.Ref) {
+	p.metrics.Forget(ref)
 	if err := p.logs.Remove(ref); err != nil {
 		p.log.Warn("the log of a removed function stays on the disk", "function", ref, "error", err)
 	}

@@ -87,6 +87,20 @@ func (p *platform) start() {
 	}
 }
 
+// startInVain starts a platform that is not expected to serve, and returns what
+// it said at its end.
+func (p *platform) startInVain() string {
+	p.Helper()
+	cmd := exec.CommandContext(p.Context(), os.Args[0], p.data)
+	cmd.Env = append(os.Environ(), roleVariable+"=platform")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if out, err := cmd.Output(); err == nil || len(out) > 0 {
+		p.Fatalf("it served: %s", out)
+	}
+	return stderr.String()
+}
+
 // kill ends the platform as a power cut would.
 func (p *platform) kill() {
 	if p.cmd != nil && p.cmd.ProcessState == nil {
@@ -163,6 +177,21 @@ func (p *platform) push(image string, config func(*v1.Config, *v1.ConfigFile)) {
 	}
 	if err := remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: p.User, Password: p.Password})); err != nil {
 		p.Fatal(err)
+	}
+}
+
+// ageImages makes all images look as if they had last been used hours ago.
+func (p *platform) ageImages() {
+	p.Helper()
+	blobs, err := filepath.Glob(filepath.Join(p.data, "registry/docker/registry/v2/blobs/sha256/*/*"))
+	if err != nil || len(blobs) == 0 {
+		p.Fatalf("no images in %s: %v", p.data, err)
+	}
+	then := time.Now().Add(-2 * time.Hour)
+	for _, blob := range blobs {
+		if err := os.Chtimes(blob, then, then); err != nil {
+			p.Fatal(err)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -59,9 +60,11 @@ const (
 	// replySize is the size of the buffer for a function's answer.
 	replySize = 16 << 10
 
+	// headTime and idleTime are those of the http.Server behind the lane;
+	// bodyTime is how long the lane waits for a body by itself.
 	headTime = 30 * time.Second
 	idleTime = 2 * time.Minute
-	bodyTime = time.Minute
+	bodyTime = 5 * time.Second
 )
 
 // Rest is where an http.Server finds the connections that are not for the
@@ -244,6 +247,7 @@ func (c *laneConn) next() (keep bool, err error) {
 
 // readHead reads until there is a whole head, and parses it.
 func (c *laneConn) readHead() (n int, err error) {
+	var by time.Time // when a head that was begun must be whole
 	for {
 		if c.end > c.start {
 			n, err = c.request.Parse(c.buf[c.start:c.end])
@@ -254,11 +258,17 @@ func (c *laneConn) readHead() (n int, err error) {
 				return 0, errRest
 			}
 		}
-		wait := idleTime
-		if c.end > c.start {
-			wait = headTime
+		switch {
+		case c.end == c.start:
+			by = time.Time{}
+			err = c.fill(time.Now().Add(idleTime))
+		case by.IsZero():
+			by = time.Now().Add(headTime)
+			fallthrough
+		default:
+			err = c.fill(by)
 		}
-		if err := c.fill(wait); err != nil {
+		if err != nil {
 			if err == io.EOF && c.end > c.start {
 				return 0, errRest // net/http has an answer for half a head
 			}
@@ -267,7 +277,9 @@ func (c *laneConn) readHead() (n int, err error) {
 	}
 }
 
-// readAll reads until size bytes are there, head included.
+// readAll reads until size bytes are there, head included. A client that is
+// slow to send its body is left to net/http, where the call's deadline counts
+// from its head on.
 func (c *laneConn) readAll(size int) error {
 	if c.end-c.start >= size {
 		return nil
@@ -279,20 +291,22 @@ func (c *laneConn) readAll(size int) error {
 			return err
 		}
 	}
-	for c.end-c.start < size {
-		if err := c.fill(bodyTime); err != nil {
+	for by := time.Now().Add(bodyTime); c.end-c.start < size; {
+		if err := c.fill(by); errors.Is(err, os.ErrDeadlineExceeded) && !c.lane.isClosing() {
+			return errRest
+		} else if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fill reads once from the client.
-func (c *laneConn) fill(wait time.Duration) error {
+// fill reads once from the client, until the deadline.
+func (c *laneConn) fill(by time.Time) error {
 	if c.end == len(c.buf) {
 		c.grow(c.end - c.start + firstSize)
 	}
-	if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
+	if err := c.SetReadDeadline(by); err != nil {
 		return err
 	}
 	if c.lane.isClosing() && c.end == c.start {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,11 +21,13 @@ import (
 func (e *exchange) relay(link lofn.Link) (keep, reuse bool, err error) {
 	e.startWatching(link)
 	begun := bytes.NewReader(e.in[:e.got])
-	source := bufio.NewReader(io.MultiReader(begun, link))
+	limited := &io.LimitedReader{R: io.MultiReader(begun, link), N: maxHead}
+	source := bufio.NewReader(limited)
 	resp, err := e.readFinal(source)
 	if err != nil {
 		return false, false, e.unreadable(err)
 	}
+	limited.N = math.MaxInt64
 	defer resp.Body.Close()
 	e.limitWrites()
 	err = e.copyOut(resp)
@@ -37,12 +40,22 @@ func (e *exchange) relay(link lofn.Link) (keep, reuse bool, err error) {
 	return e.conn.request.KeepAlive, reuse, nil
 }
 
+const (
+	// maxHead bounds what comes before the body of an answer, in bytes: what
+	// the front door takes of a request.
+	maxHead = 1 << 20
+	// maxInterim bounds the interim answers, as net/http does.
+	maxInterim = 5
+)
+
 // readFinal reads the head of an answer, and passes interim ones on.
 func (e *exchange) readFinal(source *bufio.Reader) (*http.Response, error) {
 	r := &http.Request{Method: string(e.conn.request.Method)}
-	for {
+	for interim := 0; ; interim++ {
 		resp, err := http.ReadResponse(source, r)
 		switch {
+		case interim > maxInterim:
+			return nil, errors.New("it sent interim answers without end")
 		case err != nil:
 			return nil, err
 		case resp.StatusCode == http.StatusSwitchingProtocols:

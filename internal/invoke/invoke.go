@@ -41,6 +41,8 @@ func NewCaller(p pool) *Caller {
 		IdleConnTimeout:     90 * time.Second,
 		// The body belongs to the caller and the function, compressed or not.
 		DisableCompression: true,
+		// What the front door takes of a request.
+		MaxResponseHeaderBytes: 1 << 20,
 	}}
 }
 

@@ -3,6 +3,8 @@ package pool
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -136,11 +138,13 @@ func (f *function) update(r lofn.Replica) {
 	f.signal()
 }
 
-func (f *function) forget() {
+// forget fails the calls that wait and returns the IDs of the replicas.
+func (f *function) forget() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gone = true
 	f.signal()
+	return slices.Collect(maps.Keys(f.members))
 }
 
 // suspicion is how long a replica that refused a connection is left alone if

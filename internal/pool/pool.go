@@ -24,12 +24,15 @@ type Pool struct {
 
 	mu        sync.RWMutex
 	functions map[lofn.Ref]*function
+	// leaving holds the functions that were forgotten while they had replicas,
+	// by the replicas' IDs: calls on those may go on.
+	leaving map[string]*function
 }
 
 // New returns an empty pool. wake is called for every call that finds its
 // function scaled to zero; it must not block.
 func New(wake func(lofn.Ref)) *Pool {
-	return &Pool{wake: wake, functions: make(map[lofn.Ref]*function)}
+	return &Pool{wake: wake, functions: make(map[lofn.Ref]*function), leaving: make(map[string]*function)}
 }
 
 // Declare makes a function known, or replaces what is known of it. Calls for
@@ -52,18 +55,30 @@ func (p *Pool) Declare(fn lofn.Function) {
 // NotFound; leases on its replicas stay good.
 func (p *Pool) Forget(ref lofn.Ref) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	f, ok := p.functions[ref]
+	if !ok {
+		return
+	}
 	delete(p.functions, ref)
-	p.mu.Unlock()
-	if ok {
-		f.forget()
+	for _, id := range f.forget() {
+		p.leaving[id] = f
 	}
 }
 
 // Update takes in the state of a replica as its provider reports it. Replicas
 // of functions that are not declared are ignored.
 func (p *Pool) Update(r lofn.Replica) {
-	if f := p.function(r.Function); f != nil {
+	p.mu.Lock()
+	f, left := p.leaving[r.ID]
+	if left && r.State == lofn.Gone {
+		delete(p.leaving, r.ID)
+	}
+	if !left {
+		f = p.functions[r.Function]
+	}
+	p.mu.Unlock()
+	if f != nil {
 		f.update(r)
 	}
 }
@@ -128,7 +143,12 @@ func (p *Pool) Function(ref lofn.Ref) (lofn.Function, bool) {
 // hold it have ended, or for ctx. A replica that the pool does not know has
 // no calls.
 func (p *Pool) Drain(ctx context.Context, r lofn.Replica) error {
-	f := p.function(r.Function)
+	p.mu.RLock()
+	f, left := p.leaving[r.ID]
+	if !left {
+		f = p.functions[r.Function]
+	}
+	p.mu.RUnlock()
 	if f == nil {
 		return nil
 	}

@@ -180,6 +180,33 @@ func TestDrainWaitsForCallsAndAdmitsNone(t *testing.T) {
 	})
 }
 
+func TestDrainOfAFunctionThatWasRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := declared(t, 1, nil)
+		old := replica("old", lofn.Ready)
+		p.Update(old)
+		call := lease(t, p)
+		p.Forget(echo)
+		p.Declare(lofn.Function{Ref: echo, Replicas: 1})
+		drained := make(chan error)
+		go func() { drained <- p.Drain(t.Context(), old) }()
+		synctest.Wait()
+		select {
+		case <-drained:
+			t.Fatal("drained while a call held the replica")
+		default:
+		}
+		p.Update(replica("new", lofn.Ready))
+		if id := lease(t, p).Replica().ID; id != "new" {
+			t.Errorf("leased %q of the function before", id)
+		}
+		call.Release()
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestARefusingReplicaIsLeftAloneForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := declared(t, 2, nil)

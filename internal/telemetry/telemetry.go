@@ -99,6 +99,16 @@ func (m *Metrics) Invocations(ref lofn.Ref) float64 {
 	return 0
 }
 
+// Forget drops the metrics of a function that is gone.
+func (m *Metrics) Forget(ref lofn.Ref) {
+	m.functions.Delete(ref)
+	label := prometheus.Labels{"function_name": ref.Host()}
+	m.seconds.DeletePartialMatch(label)
+	m.total.DeletePartialMatch(label)
+	m.started.Delete(label)
+	m.inFlight.Delete(label)
+}
+
 func (m *Metrics) of(ref lofn.Ref) *series {
 	if s, ok := m.functions.Load(ref); ok {
 		return s.(*series)
