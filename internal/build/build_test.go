@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -384,6 +385,30 @@ func TestNodeDependencies(t *testing.T) {
 	}
 	req.Args = map[string]string{"TEST_ENABLED": "false"}
 	mustBuild(t, req)
+}
+
+func TestUnreachablePackageIndex(t *testing.T) {
+	needs(t, "python3-http")
+	if exec.Command("python3", "-m", "pip", "--version").Run() != nil {
+		t.Skip("needs pip on this machine")
+	}
+	dir, log := workingFolder(t, "python3-http"), &lines{}
+	write(t, dir, "fn/requirements.txt", "requests\n")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := "http://" + listener.Addr().String() + "/simple"
+	listener.Close()
+	// The machine's own settings must not find the package elsewhere.
+	args := map[string]string{"PIP_CONFIG_FILE": os.DevNull, "PIP_INDEX_URL": index, "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "no_proxy": "127.0.0.1"}
+	_, err = build.Build(t.Context(), build.Request{Name: "fn", Lang: "python3-http", Handler: "./fn", Dir: dir, Images: openImages(t), Args: args, Log: log})
+	if err == nil || !strings.Contains(err.Error(), "the package index cannot be reached: ") {
+		t.Errorf("got %v", err)
+	}
+	if n := strings.Count(strings.Join(log.text, ""), "after connection broken by"); n != 1 {
+		t.Errorf("pip complains %d times, want once:\n%s", n, strings.Join(log.text, ""))
+	}
 }
 
 func TestGoModulesAndTests(t *testing.T) {

@@ -263,7 +263,7 @@ func TestTemplatesWithOnlyADockerfile(t *testing.T) {
 	write(t, dir, "template/bash-streaming/Dockerfile", "FROM scratch\n")
 	req := build.Request{Name: "fn", Lang: "bash-streaming", Handler: "./fn", Dir: dir, Images: openImages(t)}
 	_, err := build.Build(context.Background(), req)
-	if err == nil || lofn.CodeOf(err) != lofn.Unimplemented || !strings.Contains(err.Error(), "has only a Dockerfile, and building that needs a container builder: remove it to use the built-in bash-streaming") {
+	if err == nil || lofn.CodeOf(err) != lofn.Unimplemented || !strings.Contains(err.Error(), "has only a Dockerfile, and building that needs a container builder: to use the built-in bash-streaming, delete ./template/bash-streaming or run: lofn template pull") {
 		t.Errorf("somebody's own: got %v", err)
 	}
 	write(t, dir, "template/bash-streaming/meta.json", `{"repository": "https://github.com/openfaas/templates.git"}`)

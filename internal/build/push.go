@@ -142,18 +142,18 @@ func uploadLayer(ctx context.Context, pusher *remote.Pusher, ref name.Reference,
 	return Size(size) + " sent", pusher.Upload(ctx, ref.Context(), l)
 }
 
-// Size returns a number of bytes for people to read, such as "1.2 MB".
+// Size returns a number of bytes for people to read, such as "1.2 MiB".
 func Size(bytes int64) string {
-	const units = "kMGTPE"
-	if bytes < 1000 {
+	const units = "KMGTPE"
+	if bytes < 1<<10 {
 		return fmt.Sprintf("%d bytes", bytes)
 	}
-	value, unit := float64(bytes)/1000, 0
-	for value >= 999.95 && unit < len(units)-1 {
-		value /= 1000
+	value, unit := float64(bytes)/(1<<10), 0
+	for value >= 1023.95 && unit < len(units)-1 {
+		value /= 1 << 10
 		unit++
 	}
-	return fmt.Sprintf("%.1f %cB", value, units[unit])
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }
 
 // pushError says what a registry's refusal means for the person who pushes.

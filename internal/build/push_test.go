@@ -151,7 +151,7 @@ func TestNamesRegistry(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	for bytes, want := range map[int64]string{0: "0 bytes", 999: "999 bytes", 1000: "1.0 kB", 999_949: "999.9 kB", 999_950: "1.0 MB", 1_234_567: "1.2 MB", 5e9: "5.0 GB"} {
+	for bytes, want := range map[int64]string{0: "0 bytes", 1023: "1023 bytes", 1024: "1.0 KiB", 1<<20 - 52: "1023.9 KiB", 1<<20 - 51: "1.0 MiB", 1_234_567: "1.2 MiB", 5 << 30: "5.0 GiB"} {
 		if got := build.Size(bytes); got != want {
 			t.Errorf("%d: %s, want %s", bytes, got, want)
 		}

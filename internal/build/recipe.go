@@ -58,6 +58,8 @@ type step struct {
 	When condition         `yaml:"when"`
 	// Needs are tools beyond the toolchain, looked for when the step runs.
 	Needs []tool `yaml:"needs"`
+	// Slow is why the step may take long; it is said when it does.
+	Slow string `yaml:"slow"`
 	// Keep lets the step's outputs stay for the next build if its inputs are
 	// the same by then.
 	Keep *keep `yaml:"keep"`

@@ -62,7 +62,9 @@ func (r *runner) run(ctx context.Context, s step) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
+	stop := r.log.stillAtIt(s.Slow)
 	err := cmd.Run()
+	stop()
 	output.flush()
 	switch {
 	case ctx.Err() != nil:

@@ -206,9 +206,18 @@ func readTemplate(name string, files fs.FS) (*Template, error) {
 func (t *Template) notBuildable() error {
 	advice := "add a lofn.yml to it (see docs/guides/templates.md), or use one of: " + strings.Join(builtInNames(), ", ")
 	if own := standIn(t.Name); own != nil {
-		advice = "remove it to use the built-in " + own.Name + ", or add a lofn.yml to it (see docs/guides/templates.md)"
+		advice = t.replaceAdvice(own.Name) + ", or add a lofn.yml to it (see docs/guides/templates.md)"
 	}
 	return lofn.Errorf(lofn.Unimplemented, "template %s (./%s/%s) has only a Dockerfile, and building that needs a container builder: %s", t.Name, templateFolder, t.Name, advice)
+}
+
+// replaceAdvice says how to get the built-in template own instead of t.
+func (t *Template) replaceAdvice(own string) string {
+	advice := "to use the built-in " + own + ", delete ./" + templateFolder + "/" + t.Name
+	if strings.Contains(t.Name, "@") {
+		return advice
+	}
+	return advice + " or run: lofn template pull"
 }
 
 // packages returns the operating system packages that build options stand for.
