@@ -74,6 +74,35 @@ func TestFromPushToRemoval(t *testing.T) {
 	}
 }
 
+func TestUnusedImagesAreCollected(t *testing.T) {
+	p := newPlatform(t)
+	p.start()
+	version := func(version string) func(*v1.Config, *v1.ConfigFile) {
+		return func(c *v1.Config, _ *v1.ConfigFile) { c.Labels["version"] = version }
+	}
+	p.push("fn:latest", version("1"))
+	p.push("fn:latest", version("2"))
+	p.must(202, "POST", "/system/functions", deployment("fn", "fn:latest", "v2", "unused"))
+	p.push("fn:latest", version("3"))
+	p.stop()
+	p.ageImages()
+	p.start()
+	manifests := filepath.Join(p.data, "registry/docker/registry/v2/repositories/fn/_manifests/revisions/sha256/*/link")
+	p.eventually("the version that is neither tagged nor deployed is gone", func() bool {
+		left, err := filepath.Glob(manifests)
+		return err == nil && len(left) == 2
+	})
+	// The deployed one can still be unpacked.
+	p.stop()
+	if err := os.RemoveAll(filepath.Join(p.data, "images")); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	if got := p.must(200, "GET", "/function/fn", ""); got != "v2" {
+		t.Errorf("the function answered %q", got)
+	}
+}
+
 func status(p *platform, name string) lofn.FunctionStatus {
 	p.Helper()
 	var s lofn.FunctionStatus
