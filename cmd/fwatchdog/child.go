@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -63,12 +64,26 @@ func startChild(config watchdog.Standalone, env []string, log *logger) (*child, 
 		*to = end
 		ends = append(ends, end)
 	}
-	if err := watchdog.StartGroup(c.cmd); err != nil {
+	started := make(chan error)
+	go c.live(started, ends)
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("the function's process %q could not be started: %w", config.Process[0], err)
 	}
-	c.started = time.Now()
-	go c.wait(ends)
 	return c, nil
+}
+
+// live starts the process and waits for its end. The kernel ends the child when
+// the thread that started it ends, so that thread is this goroutine's alone.
+func (c *child) live(started chan<- error, ends []*os.File) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	endWithParent(c.cmd)
+	c.started = time.Now()
+	err := watchdog.StartGroup(c.cmd)
+	started <- err
+	if err == nil {
+		c.wait(ends)
+	}
 }
 
 // choosePlaces decides where the child listens: where upstream_url says, or

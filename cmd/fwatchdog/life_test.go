@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -253,4 +254,17 @@ func TestOrphansAreReaped(t *testing.T) {
 		}
 	}
 	eventually(t, "no zombie is left", func() bool { return get(t, d.url+"/count") == "200 0\n" })
+}
+
+// A watchdog that is killed takes the function with it.
+func TestKilled(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends children with their parent")
+	}
+	d := inHTTPMode(t)
+	d.signal(t, syscall.SIGKILL)
+	d.exit(t)
+	eventually(t, "the function has ended", func() bool {
+		return do(t, request(t, "GET", "http://"+d.upstream, "")).err != nil
+	})
 }

@@ -35,12 +35,15 @@ type Server struct {
 // is not for the short way.
 func NewServer(w *Watchdog, rest *http.Server) *Server {
 	u := w.config.Upstream
-	return &Server{
+	s := &Server{
 		watchdog: w, rest: rest, handed: newHandedOver(), fronts: make(map[*front]net.Conn),
 		fast:    w.config.Mode == HTTP && w.options.Guard == nil && (u.Path == "" || u.Path == "/"),
 		buffers: sync.Pool{New: func() any { return new(make([]byte, answerSize)) }},
 		outs:    sync.Pool{New: func() any { return new(make([]byte, 0, answerSize)) }},
 	}
+	// Calls may outlive Serve, so this stays until the watchdog's end.
+	context.AfterFunc(w.life, s.kill)
+	return s
 }
 
 // Serve accepts connections until Shutdown or Close, upon which it returns
@@ -52,8 +55,6 @@ func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	s.listener = l
 	s.mu.Unlock()
-	stop := context.AfterFunc(s.watchdog.life, s.kill)
-	defer stop()
 	rest := make(chan struct{})
 	go func() {
 		defer close(rest)

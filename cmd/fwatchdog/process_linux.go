@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -9,6 +10,11 @@ import (
 	"syscall"
 	"time"
 )
+
+// endWithParent has the kernel end the process if the watchdog is killed.
+func endWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
 
 // reapInterval is how often zombies are looked for, if any process ended.
 const reapInterval = time.Second
