@@ -209,3 +209,70 @@ func TestShutdownFinishesCallsAndClosesIdleConnections(t *testing.T) {
 	}
 	<-closed
 }
+
+// TestAHeadWithoutEnd has a function answer with a header that never ends, and
+// with interim answers that never end.
+func TestAHeadWithoutEnd(t *testing.T) {
+	eachDoor(t, func(t *testing.T, d door) {
+		p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/ready" {
+				return
+			}
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			endless := "HTTP/1.1 103 Early Hints\r\n\r\n"
+			if r.URL.Path == "/header" {
+				endless = strings.Repeat("a", 1<<16)
+				fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nX-A: ")
+			}
+			for err == nil {
+				_, err = io.WriteString(conn, endless)
+			}
+		}))
+		for _, path := range []string{"/header", "/interim"} {
+			resp, err := http.DefaultTransport.RoundTrip(p.request("GET", "/function/echo"+path, nil))
+			if err != nil {
+				// net/http passes interim answers on until the client has had
+				// enough, and keeps none.
+				if path != "/interim" {
+					t.Errorf("%s: %v", path, err)
+				}
+				continue
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusBadGateway {
+				t.Errorf("%s: got %d, want 502", path, resp.StatusCode)
+			}
+		}
+	})
+}
+
+// TestARemovedFunctionFinishesItsCalls removes a function under a call.
+func TestARemovedFunctionFinishesItsCalls(t *testing.T) {
+	eachDoor(t, func(t *testing.T, d door) {
+		goOn, began := make(chan struct{}), make(chan struct{})
+		p := start(t, d, slowly(goOn, began))
+		conn, r := p.dial()
+		fmt.Fprint(conn, "GET /function/echo/slow HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-began
+		record, err := p.functions.Get(t.Context(), echo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.functions.Delete(t.Context(), echo, record.Revision); err != nil {
+			t.Fatal(err)
+		}
+		p.eventually("new calls find no function", func() bool {
+			resp, _ := p.do(p.request("GET", "/function/echo/x", nil))
+			return resp.StatusCode == http.StatusNotFound
+		})
+		close(goOn)
+		if status, body := p.read(r); status != 200 || body != "/slow" {
+			t.Errorf("the call under way got %d %q", status, body)
+		}
+		p.eventually("no replica is left", func() bool { return len(p.provider.Running()) == 0 })
+	})
+}
