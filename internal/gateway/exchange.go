@@ -63,15 +63,19 @@ func value(headers []http1.Header, kind http1.Kind) []byte {
 	return nil
 }
 
-// errNoAnswer says that the connection to the function ended before the first
-// byte of an answer.
-var errNoAnswer = errors.New("the connection ended before an answer")
+var (
+	// errUnsent says that the function got no byte of the request.
+	errUnsent = errors.New("the connection ended before the request")
+	// errNoAnswer says that the connection to the function ended before the
+	// first byte of an answer.
+	errNoAnswer = errors.New("the connection ended before an answer")
+)
 
 // attempts bounds how often a call that nobody answered is made again.
 const attempts = 3
 
 // run makes the call. keep tells whether the client's connection can go on;
-// with errRest nothing was sent to anybody.
+// with errRest the client got no answer, and the call may be made anew.
 func (e *exchange) run() (keep bool, err error) {
 	link, ok := e.conn.lane.direct.Direct(e.ref)
 	if !ok {
@@ -86,13 +90,16 @@ func (e *exchange) run() (keep bool, err error) {
 		if err == nil || err == errGone || err == errCutOff {
 			return keep, err
 		}
-		if err == errNoAnswer && attempt < attempts && e.repeatable() {
-			if next, ok := e.conn.lane.direct.Direct(e.ref); ok {
-				link = next
-				continue
-			}
+		if attempt == attempts || err != errUnsent && (err != errNoAnswer || !e.repeatable()) {
+			return e.fail(link.Replica().ID, err)
 		}
-		return e.fail(link.Replica().ID, err)
+		next, ok := e.conn.lane.direct.Direct(e.ref)
+		if !ok {
+			// Net/http's door waits for a replica.
+			e.end(0)
+			return false, errRest
+		}
+		link = next
 	}
 }
 
@@ -136,15 +143,18 @@ func (e *exchange) send(link lofn.Link) error {
 	b = append(b, e.body...)
 	*out = b
 	if err := link.SetDeadline(e.deadline()); err != nil {
-		return errNoAnswer
+		return errUnsent
 	}
-	if _, err := link.Write(b); err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return e.expired()
-		}
-		return errNoAnswer
+	n, err := link.Write(b)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return e.expired()
+	case n == 0:
+		return errUnsent
 	}
-	return nil
+	return errNoAnswer
 }
 
 func (e *exchange) appendRequest(b []byte) []byte {

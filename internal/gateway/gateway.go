@@ -41,7 +41,7 @@ type functions interface {
 // meter counts calls of deployed functions.
 type meter interface {
 	// Started is told at the start of a call; the function it returns at the
-	// end, with the status answered.
+	// end, with the status answered, or with 0 if the call starts over.
 	Started(lofn.Ref) (ended func(status int, took time.Duration))
 }
 

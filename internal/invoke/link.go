@@ -29,6 +29,9 @@ func (c *Caller) Direct(ref lofn.Ref) (lofn.Link, bool) {
 	defer cancel()
 	raw, err := dialReplica(ctx, replica)
 	if err != nil {
+		if refused(err) {
+			lease.Refused()
+		}
 		lease.Release()
 		return nil, false
 	}

@@ -76,13 +76,17 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // Started counts a call that begins; the function it returns is to be called
-// at its end, once.
+// at its end, once. Status 0 says that the call did not end, and that whoever
+// goes on with it counts it anew.
 func (m *Metrics) Started(ref lofn.Ref) (ended func(status int, took time.Duration)) {
 	s := m.of(ref)
 	s.started.Inc()
 	s.inFlight.Inc()
 	return func(status int, took time.Duration) {
 		s.inFlight.Dec()
+		if status == 0 {
+			return
+		}
 		s.ended.Add(1)
 		o := m.outcome(s, status)
 		o.total.Inc()
