@@ -45,20 +45,10 @@ func (e *exchange) route() error {
 	if !ok {
 		return errRest
 	}
-	e.call = newCall(ref, string(value(r.Headers, http1.CallID)))
+	e.call = newCall(ref, string(http1.Value(r.Headers, http1.CallID)))
 	e.path = string(r.Target[len(Prefix)+len(name):])
-	if e.limit(fn, "") != nil {
+	if e.limit(fn, string(http1.Value(r.Headers, http1.Timeout))) != nil {
 		return errRest
-	}
-	return nil
-}
-
-// value returns the first value of a kind of header, nil if there is none.
-func value(headers []http1.Header, kind http1.Kind) []byte {
-	for _, h := range headers {
-		if h.Kind == kind {
-			return h.Value
-		}
 	}
 	return nil
 }
@@ -171,6 +161,10 @@ func (e *exchange) appendRequest(b []byte) []byte {
 		switch h.Kind {
 		case http1.Hop, http1.CallID, http1.StartTime:
 			continue
+		case http1.Timeout:
+			if e.timeout > 0 {
+				continue
+			}
 		case http1.UserAgent:
 			agent = len(h.Value) > 0
 		case http1.ContentLength:
@@ -325,7 +319,7 @@ func (e *exchange) appendReply(b []byte, reply *http1.Response, keep bool) []byt
 		b = appendHeader(b, h.Name, h.Value)
 	}
 	if !typed && reply.ContentLength > 0 {
-		b = appendText(b, "Content-Type", contentType(string(value(e.conn.request.Headers, http1.ContentType))))
+		b = appendText(b, "Content-Type", contentType(string(http1.Value(e.conn.request.Headers, http1.ContentType))))
 	}
 	if !dated {
 		b = appendText(b, "Date", now())

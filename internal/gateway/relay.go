@@ -116,7 +116,7 @@ func (e *exchange) complete(resp *http.Response, chunked bool) {
 		h.Del(name)
 	}
 	if h.Get("Content-Type") == "" && resp.ContentLength != 0 {
-		h.Set("Content-Type", contentType(string(value(e.conn.request.Headers, http1.ContentType))))
+		h.Set("Content-Type", contentType(string(http1.Value(e.conn.request.Headers, http1.ContentType))))
 	}
 	setDefault(h, "Date", now())
 	setDefault(h, lofn.HeaderDurationSeconds, e.took())

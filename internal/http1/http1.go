@@ -44,6 +44,7 @@ const (
 	Duration
 	ForwardedFor
 	ForwardedHost
+	Timeout
 	// Odd headers change how the message is to be read or answered.
 	Odd
 )
@@ -55,14 +56,24 @@ const maxHeaders = 64
 var kinds = map[string]Kind{
 	"host": Host, "content-length": ContentLength, "content-type": ContentType, "user-agent": UserAgent, "date": Date,
 	"x-call-id": CallID, "x-start-time": StartTime, "x-served-by": ServedBy, "x-duration-seconds": Duration,
-	"x-forwarded-for": ForwardedFor, "x-forwarded-host": ForwardedHost,
+	"x-forwarded-for": ForwardedFor, "x-forwarded-host": ForwardedHost, "x-timeout": Timeout,
 	"connection": Hop, "keep-alive": Hop,
 	"transfer-encoding": Odd, "upgrade": Odd, "expect": Odd, "te": Odd, "trailer": Odd, "http2-settings": Odd,
-	"proxy-connection": Odd, "proxy-authorization": Odd, "proxy-authenticate": Odd, "x-timeout": Odd,
+	"proxy-connection": Odd, "proxy-authorization": Odd, "proxy-authenticate": Odd,
 }
 
 // longestKnown is the length of the longest name in kinds.
 const longestKnown = len("proxy-authorization")
+
+// Value returns the value of the first header of a kind, nil if there is none.
+func Value(headers []Header, kind Kind) []byte {
+	for _, h := range headers {
+		if h.Kind == kind {
+			return h.Value
+		}
+	}
+	return nil
+}
 
 // kindOf looks a name up without allocating.
 func kindOf(name []byte) Kind {

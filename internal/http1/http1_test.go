@@ -86,7 +86,6 @@ func TestUnusualRequests(t *testing.T) {
 		"expect":                 "POST / HTTP/1.1\r\n" + host + "Expect: 100-continue\r\nContent-Length: 1\r\n\r\n",
 		"named hop-by-hop":       "GET / HTTP/1.1\r\n" + host + "Connection: X-Secret\r\nX-Secret: 1\r\n\r\n",
 		"trailers":               "GET / HTTP/1.1\r\n" + host + "TE: trailers\r\n\r\n",
-		"a deadline of its own":  "GET / HTTP/1.1\r\n" + host + "X-Timeout: 1s\r\n\r\n",
 		"more headers than many": "GET / HTTP/1.1\r\n" + host + strings.Repeat("A: b\r\n", 64) + "\r\n",
 	} {
 		var r http1.Request

@@ -20,7 +20,8 @@ type exchange struct {
 	head    int
 
 	started  time.Time
-	deadline time.Time // zero if there is none
+	limit    *timeoutError // nil if there is none
+	deadline time.Time     // zero if there is none
 	up       net.Conn
 	reused   bool
 	in       []byte // of which got bytes were read from the function
@@ -46,8 +47,8 @@ func (e *exchange) run() (keep bool) {
 		return e.answer(refusal.status, refusal.text, lofn.HeaderInternal, refusal.who, "Content-Type", "text/plain", "X-Content-Type-Options", "nosniff")
 	}
 	e.admitted = true
-	if limit := w.config.ExecTimeout; limit > 0 {
-		e.deadline = e.started.Add(limit)
+	if e.limit = w.limit(false, string(http1.Value(r.Headers, http1.Timeout))); e.limit != nil {
+		e.deadline = e.started.Add(e.limit.limit)
 	}
 	in := s.buffers.Get().(*[]byte)
 	defer s.buffers.Put(in)

@@ -159,7 +159,7 @@ func (e *exchange) fail(err error) (keep bool) {
 		cause = errShutdown
 	case errors.Is(err, errShutdown):
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		cause = &timeoutError{"exec_timeout", w.config.ExecTimeout}
+		cause = e.limit
 	}
 	return e.answer(w.unanswered(cause), "", lofn.HeaderInternal, component)
 }

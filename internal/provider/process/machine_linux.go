@@ -98,7 +98,7 @@ func (m *linux) choose(denied error, earlier []string) error {
 	case denied != nil && os.Geteuid() == 0 && users != nil:
 		return lofn.Errorf(lofn.Unimplemented, "this machine does not let lofn isolate functions (%w), and as root it runs none without: run it as an ordinary user, or in a container with --cap-add SYS_ADMIN and without a seccomp profile", denied)
 	case denied != nil:
-		m.Log.Warn("functions run without isolation and without secrets: this machine does not permit user namespaces", "reason", denied)
+		m.Log.Warn("functions run without isolation and without secrets: this machine does not permit user namespaces", "isolation", "none", "reason", denied)
 		m.lookup.hidden = nil
 		sweep(earlier)
 	default:
