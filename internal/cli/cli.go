@@ -106,10 +106,12 @@ func (p *program) rootCommand() *cobra.Command {
   lofn up                  builds, pushes and deploys what stack.yml describes
   lofn invoke hello        calls it
   lofn dev                 all of these, again on every save`,
+		Version:       p.Version.Release,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVarP(&p.stack.file, "yaml", "f", "", "path or URL of the stack file (default stack.yaml, then stack.yml)")
 	flags.StringVar(&p.stack.filter, "filter", "", "only functions of the stack file whose name matches a wildcard")

@@ -17,6 +17,7 @@ func (p *program) commands() []*cobra.Command {
 		p.describeCommand(),
 		p.logsCommand(),
 		p.readyCommand(),
+		p.scaleCommand(),
 		p.removeCommand(),
 		p.secretCommand(),
 		p.namespaceCommand(),

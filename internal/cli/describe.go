@@ -15,14 +15,17 @@ import (
 	"lofn/client"
 )
 
-// description is what `describe --json` prints: faas-cli's fields, and lofn's
-// own in the status.
+// description is what `describe --json` prints: the API's fields, and what
+// the command knows besides.
 type description struct {
 	lofn.FunctionStatus
-	Status          string
-	InvocationCount int
-	URL             string
-	AsyncURL        string
+	// InvocationCount is printed where it is 0 too, unlike the API's.
+	InvocationCount int    `json:"invocationCount"`
+	Status          string `json:"status"`
+	// UpdateFailing says why the version that was deployed last does not
+	// start, while the one before it serves.
+	UpdateFailing string `json:"updateFailing,omitempty"`
+	URL           string `json:"url"`
 }
 
 func (p *program) describeCommand() *cobra.Command {
@@ -93,8 +96,13 @@ func (t *target) describe(cmd *cobra.Command, name string) (description, error) 
 func describe(c *client.Client, status lofn.FunctionStatus) description {
 	ref := lofn.Ref{Namespace: status.Namespace, Name: status.Name}
 	d := description{
-		FunctionStatus: status, Status: "Not Ready", InvocationCount: int(status.InvocationCount),
-		URL: functionURL(c, ref, "function"), AsyncURL: functionURL(c, ref, "async-function"),
+		FunctionStatus: status, InvocationCount: int(status.InvocationCount), Status: "Not Ready",
+		UpdateFailing: updateFailing(status), URL: functionURL(c, ref, "function"),
+	}
+	d.Instances = slices.Clone(status.Instances)
+	for i := range d.Instances {
+		// How the gateway reaches an instance is between the two of them.
+		d.Instances[i].Network, d.Instances[i].Address = "", ""
 	}
 	switch {
 	case status.AvailableReplicas > 0:
@@ -103,6 +111,24 @@ func describe(c *client.Client, status lofn.FunctionStatus) description {
 		d.Status = "Idle"
 	}
 	return d
+}
+
+// updateFailing is why the instances of the newest generation fail, if those of
+// an older one serve instead.
+func updateFailing(status lofn.FunctionStatus) string {
+	reason := ""
+	for _, instance := range newest(status) {
+		if instance.State == lofn.Ready {
+			return ""
+		}
+		if instance.State == lofn.Failed || instance.Restarts > 0 {
+			reason = instance.Reason
+		}
+	}
+	if status.AvailableReplicas == 0 {
+		return ""
+	}
+	return reason
 }
 
 func functionURL(c *client.Client, ref lofn.Ref, road string) string {
@@ -146,8 +172,8 @@ func (s sheet) list(name string, values []string) {
 		s.line(name, "")
 		return
 	}
-	_, _ = fmt.Fprintf(s.w, "%s:\t\n", name)
-	for _, value := range values {
+	s.line(name, values[0])
+	for _, value := range values[1:] {
 		_, _ = fmt.Fprintf(s.w, "\t%s\n", value)
 	}
 }
@@ -164,7 +190,7 @@ func (p *program) printDescription(d description, verbose bool) error {
 	s := newSheet(p.Stdout, verbose)
 	s.line("Name", d.Name)
 	s.line("Namespace", d.Namespace)
-	s.line("Status", d.Status)
+	s.line("Status", d.state())
 	s.line("Replicas", count(d.Replicas))
 	s.line("Available Replicas", count(d.AvailableReplicas))
 	s.line("Invocations", strconv.Itoa(d.InvocationCount))
@@ -172,7 +198,6 @@ func (p *program) printDescription(d description, verbose bool) error {
 	s.line("Digest", d.Digest)
 	s.line("Function Process", orDefault(d.EnvProcess))
 	s.line("URL", d.URL)
-	s.line("Async URL", d.AsyncURL)
 	if !d.CreatedAt.IsZero() {
 		s.line("Created", d.CreatedAt.Format(time.RFC3339))
 	}
@@ -188,6 +213,14 @@ func (p *program) printDescription(d description, verbose bool) error {
 		return err
 	}
 	return p.printInstances(d.Instances)
+}
+
+// state is the status in words.
+func (d description) state() string {
+	if d.UpdateFailing == "" {
+		return d.Status
+	}
+	return d.Status + ", update failing: " + d.UpdateFailing
 }
 
 func orDefault(process string) string {
@@ -213,8 +246,8 @@ func usage(u *lofn.FunctionUsage) []string {
 		return nil
 	}
 	return []string{
-		fmt.Sprintf("RAM: %.2f MB", u.TotalMemoryBytes/(1<<20)),
-		fmt.Sprintf("CPU: %.0f Mi", u.CPU),
+		fmt.Sprintf("CPU: %.0fm", u.CPU),
+		fmt.Sprintf("Memory: %.1fMi", u.TotalMemoryBytes/(1<<20)),
 	}
 }
 
@@ -224,13 +257,22 @@ func (p *program) printInstances(instances []lofn.Replica) error {
 		return nil
 	}
 	p.outf("Instances:\n")
-	t := newTable(p.Stdout, "  Instance", "State", "Restarts", "Since", "Reason")
+	head := []string{"  Instance", "State", "Restarts", "Since"}
+	explained := slices.ContainsFunc(instances, func(i lofn.Replica) bool { return i.Reason != "" })
+	if explained {
+		head = append(head, "Reason")
+	}
+	t := newTable(p.Stdout, head...)
 	for _, i := range instances {
 		since := ""
 		if !i.Since.IsZero() {
 			since = i.Since.Format(time.RFC3339)
 		}
-		t.row("  "+i.ID, string(i.State), strconv.Itoa(i.Restarts), since, i.Reason)
+		row := []string{"  " + i.ID, string(i.State), strconv.Itoa(i.Restarts), since}
+		if explained {
+			row = append(row, i.Reason)
+		}
+		t.row(row...)
 	}
 	return t.flush()
 }

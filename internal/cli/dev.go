@@ -74,6 +74,7 @@ func (d *devFlags) run(cmd *cobra.Command) (err error) {
 	err = k.run(ctx)
 	if cmd.Context().Err() != nil {
 		// Ctrl-C is how the command is meant to end.
+		k.note("stopped")
 		return nil
 	}
 	return err
@@ -230,11 +231,14 @@ func (s *shownLogs) show(ctx context.Context, ref lofn.Ref) {
 	s.shown[ref] = true
 	s.done.Go(func() {
 		query := lofn.LogQuery{Function: ref, Follow: true, Since: s.since}
+		runs := crashes{}
 		for line, err := range s.p.followLogs(ctx, s.c, query) {
 			if err != nil {
 				break
 			}
-			s.p.outf("%s | %s\n", display(ref), line.Text)
+			if !runs.repeats(line) {
+				s.p.outf("%s | %s\n", display(ref), line.Text)
+			}
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -70,7 +70,7 @@ func (k *keeper) close() { k.watch.close() }
 // run deploys what changes until the context ends. No mistake in a file ends
 // it.
 func (k *keeper) run(ctx context.Context) error {
-	k.note("watching %d functions: save a file to deploy again, Ctrl-C to end", len(k.stack.Functions))
+	k.note("watching %s: save a file to deploy again, Ctrl-C to end", plural(len(k.stack.Functions), "function"))
 	for {
 		c, err := k.watch.next(ctx)
 		if err != nil {

@@ -52,6 +52,7 @@ func (p *program) listCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the names only")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print image and creation time too")
 	cmd.Flags().StringVar(&order, "sort", "name", "name, invocations or creation")
+	completeFlag(cmd, "sort", "name", "invocations", "creation")
 	return cmd
 }
 

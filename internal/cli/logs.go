@@ -51,6 +51,7 @@ printed twice.`,
 	flags.StringVarP(&l.format, "output", "o", "plain", "plain, keyvalue or json")
 	flags.StringVar(&l.layout, "time-format", time.RFC3339, "layout of the time, in Go's notation or by its name such as RFC3339Nano; empty for none")
 	flags.BoolVarP(&l.json, "json", "j", false, "the same as --output=json")
+	completeFlag(cmd, "output", "plain", "keyvalue", "json")
 	return cmd
 }
 

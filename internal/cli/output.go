@@ -22,7 +22,12 @@ type output struct {
 func (o *output) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&o.format, "output", "o", "text", "text or json")
 	cmd.Flags().BoolVarP(&o.json, "json", "j", false, "the same as --output=json")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(cmd, "output", "text", "json")
+}
+
+// completeFlag offers a flag's values to the shell.
+func completeFlag(cmd *cobra.Command, flag string, values ...string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // wantsJSON reports whether the result goes to a program.

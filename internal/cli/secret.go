@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -115,6 +116,8 @@ func (p *program) secretUpdateCommand() *cobra.Command {
 		Short:   "Change a secret",
 		Example: "  cat key.txt | lofn secret update api-key",
 		Args:    oneSecret,
+
+		ValidArgsFunction: t.completeSecrets,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.putSecret(cmd, args[0], source, func(ctx context.Context, c *client.Client, name client.SecretName, value []byte) (string, error) {
 				err := c.UpdateSecret(ctx, name, value)
@@ -209,14 +212,64 @@ func (p *program) secretRemoveCommand() *cobra.Command {
 			if lofn.CodeOf(err) == lofn.NotFound {
 				return lofn.Errorf(lofn.NotFound, "no such secret: %s; run \"lofn secret list\" to see what there is", args[0])
 			}
-			if err == nil {
-				p.outf("Removed: %s\n", args[0])
+			if err != nil {
+				return err
 			}
-			return err
+			p.outf("Removed: %s%s\n", args[0], stillUsed(t.users(ctx, c, args[0])))
+			return nil
 		},
+		ValidArgsFunction: t.completeSecrets,
 	}
 	t.add(cmd)
 	return cmd
+}
+
+// users are the names of the functions that want a secret. A gateway that does
+// not tell is no reason to fail.
+func (t *target) users(ctx context.Context, c *client.Client, secret string) []string {
+	functions, err := c.Functions(ctx, t.namespace)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, f := range functions {
+		if slices.Contains(f.Secrets, secret) {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// stillUsed says what the removal of a secret means for functions that want it.
+func stillUsed(functions []string) string {
+	switch len(functions) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(". Still used by %s: it keeps its copy until it restarts, and then cannot start.", functions[0])
+	}
+	return fmt.Sprintf(". Still used by %s: they keep their copy until they restart, and then cannot start.",
+		strings.Join(functions, ", "))
+}
+
+// completeSecrets offers the names of secrets to the shell, if the gateway
+// answers quickly.
+func (t *target) completeSecrets(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, err := t.connect(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := completionContext(cmd)
+	defer cancel()
+	secrets, _ := c.Secrets(ctx, t.namespace)
+	names := make([]string, len(secrets))
+	for i, secret := range secrets {
+		names[i] = secret.Name
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // secretsFolder holds a file for each secret that functions need locally.

@@ -87,6 +87,5 @@ func (p *program) image(cmd *cobra.Command, f stack.Function, mode string) (stri
 func addTag(cmd *cobra.Command, mode *string) {
 	const modes = "latest, sha, branch, describe or digest"
 	cmd.Flags().StringVar(mode, "tag", "latest", "tag of the image: "+modes)
-	_ = cmd.RegisterFlagCompletionFunc("tag",
-		cobra.FixedCompletions(strings.Fields("latest sha branch describe digest"), cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(cmd, "tag", strings.Fields("latest sha branch describe digest")...)
 }

@@ -48,14 +48,14 @@ func (p *program) listTemplates() error {
 	if err != nil {
 		return err
 	}
-	table := newTable(p.Stdout, "NAME", "ALIASES", "LANGUAGE", "FROM")
+	table := newTable(p.Stdout, "NAME", "ALIASES", "FROM")
 	for _, t := range templates {
 		// A folder has the one name that it has.
 		from, aliases := "./template", ""
 		if t.BuiltIn {
 			from, aliases = "built in", strings.Join(t.Aliases, ", ")
 		}
-		table.row(t.Name, aliases, t.Language, from)
+		table.row(t.Name, aliases, from)
 	}
 	return table.flush()
 }

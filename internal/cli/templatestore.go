@@ -64,6 +64,7 @@ func (p *program) templateStoreListCommand() *cobra.Command {
 	flags.BoolVarP(&verbose, "verbose", "v", false, "print language and platform too")
 	flags.StringVar(&out.format, "output", "text", "text or json")
 	flags.BoolVarP(&out.json, "json", "j", false, "the same as --output=json")
+	completeFlag(cmd, "output", "text", "json")
 	flags.Lookup("official").Shorthand = "o"
 	return cmd
 }
