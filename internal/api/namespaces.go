@@ -1,7 +1,9 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 
 	"lofn"
 )
@@ -78,13 +80,30 @@ func (a *API) deleteNamespace(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if len(functions)+len(secrets) > 0 {
-		return lofn.Errorf(lofn.Conflict, "namespace %q is not empty: remove its %d functions and %d secrets first", name, len(functions), len(secrets))
+		return lofn.Errorf(lofn.Conflict, "namespace %q is not empty: remove its %s first", name, contents(len(functions), len(secrets)))
 	}
 	if _, err := remove(r.Context(), a.Namespaces, namespaceRef(name)); err != nil {
 		return unknownNamespace(name, err)
 	}
 	a.Log.Info("namespace removed", "namespace", name)
 	return accepted(w)
+}
+
+// contents says what is in a namespace, which is something.
+func contents(functions, secrets int) string {
+	var parts []string
+	for _, kind := range []struct {
+		count int
+		name  string
+	}{{functions, "function"}, {secrets, "secret"}} {
+		switch {
+		case kind.count == 1:
+			parts = append(parts, "1 "+kind.name)
+		case kind.count > 1:
+			parts = append(parts, fmt.Sprintf("%d %ss", kind.count, kind.name))
+		}
+	}
+	return strings.Join(parts, " and ")
 }
 
 // readNamespace takes a namespace from the body, whose name must be the

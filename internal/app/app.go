@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"lofn"
@@ -114,7 +115,11 @@ func credentials(o Options, data *dataDir) (Info, auth.Authenticator, error) {
 
 // portError says which flag to change when an address cannot be had.
 func portError(flag, address string, err error) error {
-	return fmt.Errorf("%s %s: %w: is another lofn running? choose another address with %s", flag, address, errors.Unwrap(err), flag)
+	cause := errors.Unwrap(err) // without what package net says of the address
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s %s: %w: is another lofn running? choose another address with %s", flag, address, cause, flag)
+	}
+	return fmt.Errorf("%s %s: %w: choose an address of this machine and a port, such as 127.0.0.1:8080", flag, address, cause)
 }
 
 // urlOf is where clients on this machine reach the listener.

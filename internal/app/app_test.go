@@ -216,7 +216,8 @@ func TestWhatKeepsThePlatformFromStarting(t *testing.T) {
 		change func(*app.Options)
 		want   []string
 	}{
-		"port taken":           {func(o *app.Options) { o.Listen = taken.Addr().String() }, []string{taken.Addr().String(), "address already in use", "--listen"}},
+		"port taken":           {func(o *app.Options) { o.Listen = taken.Addr().String() }, []string{taken.Addr().String(), "address already in use", "another lofn", "--listen"}},
+		"no port":              {func(o *app.Options) { o.Listen = "127.0.0.1" }, []string{"--listen 127.0.0.1: ", "missing port in address: choose", "such as 127.0.0.1:8080"}},
 		"metrics port taken":   {func(o *app.Options) { o.MetricsListen = taken.Addr().String() }, []string{"--metrics-listen"}},
 		"no such address":      {func(o *app.Options) { o.Listen = "nonsense" }, []string{"--listen nonsense"}},
 		"data is a file":       {func(o *app.Options) { o.Data = file }, []string{file, "--data"}},
