@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -118,9 +119,10 @@ func dialReplica(ctx context.Context, replica lofn.Replica) (net.Conn, error) {
 	return d.DialContext(ctx, replica.Network, replica.Address)
 }
 
-// refused reports whether nobody listened, so that no byte was sent.
+// refused reports whether there was nobody to connect to, so that no byte was
+// sent: whatever the reason, such as the socket of a replica that just died.
 func refused(err error) bool {
-	return dialing(err) && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT))
+	return dialing(err) && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, context.Canceled) && !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // busy reports whether the replica's backlog of connections was full.
