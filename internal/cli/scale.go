@@ -14,8 +14,8 @@ func (p *program) scaleCommand() *cobra.Command {
 		Short: "Set the number of replicas of a function",
 		Long: `Asks for so many replicas of a function, 0 to stop it until it is called or scaled
 again. The command returns when the platform accepted the number. The label
-com.openfaas.scale.max of the function is the most that may be asked for; the
-next deployment begins with com.openfaas.scale.min again.`,
+com.openfaas.scale.max of the function is the most that may be asked for. A
+deployment keeps the number, but for at least com.openfaas.scale.min.`,
 		Example:           "  lofn scale hello 3\n  lofn scale hello 0 --namespace dev",
 		Args:              nameAndReplicas,
 		ValidArgsFunction: t.completeFunctions,
