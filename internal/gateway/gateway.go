@@ -169,7 +169,11 @@ func (c *call) deadline() time.Time {
 	return c.start.Add(c.timeout)
 }
 
-func (c *call) isExpired() bool { return c.timeout > 0 && time.Since(c.start) >= c.timeout }
+// isExpired reports whether the call's time is over, to the millisecond: timers
+// and clocks need not agree on less.
+func (c *call) isExpired() bool {
+	return c.timeout > 0 && time.Until(c.deadline()) < time.Millisecond
+}
 
 // started is when the call began, as the contract's header has it.
 func (c *call) started() string { return strconv.FormatInt(c.start.UnixNano(), 10) }
