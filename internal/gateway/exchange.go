@@ -284,6 +284,8 @@ func (e *exchange) answer(link lofn.Link, reply *http1.Response, head int) (keep
 		return false, false, e.clientGone()
 	}
 	if left := length - int64(len(buffered)); left > 0 {
+		// The deadline was near, to look for the client in time.
+		_ = link.SetReadDeadline(e.deadline())
 		if _, err := io.CopyN(e.conn.Conn, link, left); err != nil {
 			e.end(reply.Status)
 			return false, false, errCutOff

@@ -166,6 +166,27 @@ func TestAnEarlyAnswerToALargeBody(t *testing.T) {
 	})
 }
 
+// TestASlowBodyOfKnownLength has a function take its time between the pieces of
+// an answer whose length it has announced.
+func TestASlowBodyOfKnownLength(t *testing.T) {
+	eachDoor(t, func(t *testing.T, d door) {
+		p := start(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/ready" {
+				return
+			}
+			w.Header().Set("Content-Length", "6")
+			for _, piece := range []string{"ab", "cd", "ef"} {
+				fmt.Fprint(w, piece)
+				_ = http.NewResponseController(w).Flush()
+				<-time.After(20 * time.Millisecond) // more than the lane's patience
+			}
+		}))
+		if resp, body := p.do(p.request("GET", "/function/echo/slow", nil)); resp.StatusCode != 200 || body != "abcdef" {
+			t.Errorf("got %d %q", resp.StatusCode, body)
+		}
+	})
+}
+
 // TestSlowClientsDoNotStopOthers holds many connections that send their head
 // one byte at a time, and never the end of it.
 func TestSlowClientsDoNotStopOthers(t *testing.T) {
