@@ -109,9 +109,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := c.context(r.Context())
 	defer cancel()
 
-	// A function may answer while it still reads. Without this net/http ends
-	// the request's body at the first byte of the answer.
-	_ = http.NewResponseController(w).EnableFullDuplex()
+	defer openBothWays(w, r)()
 	ended := g.Meter.Started(c.ref)
 	status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	// Deferred, since the proxy ends a broken response by panicking.

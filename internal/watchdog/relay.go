@@ -72,8 +72,6 @@ const idleUpstream = time.Second
 type startedKey struct{}
 
 func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request) {
-	// The child may answer while it still reads.
-	_ = http.NewResponseController(rec).EnableFullDuplex()
 	ctx, cancel := w.within(r)
 	defer cancel()
 	var patience time.Duration
