@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"lofn"
@@ -324,7 +323,7 @@ func (e *exchange) appendReply(b []byte, reply *http1.Response, keep bool) []byt
 		b = appendText(b, "Content-Type", contentType(string(http1.Value(e.conn.request.Headers, http1.ContentType))))
 	}
 	if !dated {
-		b = appendText(b, "Date", now())
+		b = appendText(b, "Date", http1.Now())
 	}
 	if !timed {
 		b = appendText(b, lofn.HeaderDurationSeconds, e.took())
@@ -346,7 +345,7 @@ func (e *exchange) fail(replica string, err error) (keep bool, _ error) {
 	}
 	w := &plainWriter{header: make(http.Header)}
 	e.conn.lane.gateway.sign(w.header, e.call)
-	w.header.Set("Date", now())
+	w.header.Set("Date", http1.Now())
 	e.conn.lane.gateway.refuse(w, &http.Request{Method: string(e.conn.request.Method), URL: &url.URL{Path: e.path}}, err)
 	e.end(w.status)
 	var reply bytes.Buffer
@@ -386,22 +385,4 @@ func (w *plainWriter) writeTo(out *bytes.Buffer, keep bool) {
 		ContentLength: int64(w.body.Len()), Body: io.NopCloser(&w.body),
 	}
 	_ = resp.Write(out) // a bytes.Buffer takes everything
-}
-
-// clock is the time as the Date header has it, kept for its second.
-var clock = new(atomic.Pointer[stamp])
-
-type stamp struct {
-	second int64
-	text   string
-}
-
-func now() string {
-	t := time.Now()
-	if s := clock.Load(); s != nil && s.second == t.Unix() {
-		return s.text
-	}
-	s := &stamp{second: t.Unix(), text: t.UTC().Format(http.TimeFormat)}
-	clock.Store(s)
-	return s.text
 }

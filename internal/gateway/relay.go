@@ -118,7 +118,7 @@ func (e *exchange) complete(resp *http.Response, chunked bool) {
 	if h.Get("Content-Type") == "" && resp.ContentLength != 0 {
 		h.Set("Content-Type", contentType(string(http1.Value(e.conn.request.Headers, http1.ContentType))))
 	}
-	setDefault(h, "Date", now())
+	setDefault(h, "Date", http1.Now())
 	setDefault(h, lofn.HeaderDurationSeconds, e.took())
 	e.conn.lane.gateway.sign(h, e.call)
 	if chunked {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"lofn"
@@ -123,7 +122,7 @@ func (e *exchange) appendReply(b []byte, reply *http1.Response, keep bool) []byt
 // appendOwn adds the headers that the watchdog sets.
 func (e *exchange) appendOwn(b []byte, dated, keep bool) []byte {
 	if !dated {
-		b = appendHeader(b, "Date", httpDate())
+		b = appendHeader(b, "Date", http1.Now())
 	}
 	if !keep {
 		b = appendHeader(b, "Connection", "close")
@@ -162,22 +161,4 @@ func (e *exchange) fail(err error) (keep bool) {
 		cause = e.limit
 	}
 	return e.answer(w.unanswered(cause), "", lofn.HeaderInternal, component)
-}
-
-// clock is the time as the Date header has it, kept for its second.
-var clock = new(atomic.Pointer[stamp])
-
-type stamp struct {
-	second int64
-	text   string
-}
-
-func httpDate() string {
-	t := time.Now()
-	if s := clock.Load(); s != nil && s.second == t.Unix() {
-		return s.text
-	}
-	s := &stamp{second: t.Unix(), text: t.UTC().Format(http.TimeFormat)}
-	clock.Store(s)
-	return s.text
 }
