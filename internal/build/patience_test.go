@@ -10,9 +10,8 @@ import (
 
 func TestStillAtIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var written bytes.Buffer
-		log := &logger{to: &written}
-		stop := log.stillAtIt("it is the first time")
+		written := make(lines, 4)
+		stop := (&logger{to: written}).stillAtIt("it is the first time")
 		for _, c := range []struct {
 			at   time.Duration
 			want string
@@ -26,18 +25,33 @@ func TestStillAtIt(t *testing.T) {
 		} {
 			time.Sleep(c.at - time.Since(bubbleStart()))
 			synctest.Wait()
-			if got := written.String(); got != c.want {
+			if got := written.drain(); got != c.want {
 				t.Errorf("after %v: got %q, want %q", c.at, got, c.want)
 			}
-			written.Reset()
 		}
 		stop()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if written.Len() > 0 {
-			t.Errorf("after the end: %q", written.String())
+		if got := written.drain(); got != "" {
+			t.Errorf("after the end: %q", got)
 		}
 	})
+}
+
+// lines is a Writer whose reader is another goroutine: synctest.Wait orders what
+// others did before it, not what is done after it.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+func (l lines) drain() (text string) {
+	for len(l) > 0 {
+		text += <-l
+	}
+	return text
 }
 
 // bubbleStart is when every synctest bubble's clock begins.
