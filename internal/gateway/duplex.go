@@ -4,7 +4,11 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 )
+
+// past is a deadline that ends at once what waits.
+var past = time.Unix(1, 0)
 
 // openBothWays lets a function answer while it still reads: by default net/http
 // ends a request's body at the first byte of its answer. The proxy may read on
