@@ -4,10 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
-	"net/http"
-	"net/url"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -93,94 +89,6 @@ func (c *client) newExchange(body []byte) (*exchange, error) {
 	e.bodyless, e.repeatable = method == "HEAD", method != "POST" && method != "PATCH"
 	e.request = append(e.appendHead(c.loop.buffer()), body...)
 	return e, nil
-}
-
-// appendHead appends the head of the request as the function gets it.
-func (e *exchange) appendHead(b []byte) []byte {
-	r := &e.client.request
-	b = append(b, r.Method...)
-	b = append(b, ' ')
-	if e.path == "" || e.path[0] != '/' {
-		b = append(b, '/')
-	}
-	b = append(b, e.path...)
-	b = append(b, " HTTP/1.1\r\n"...)
-	b, has := e.appendHeaders(b)
-	if !has.length && mayHaveBody(r.Method) {
-		b = append(b, "Content-Length: 0\r\n"...)
-	}
-	if !has.forwardedFor {
-		b = appendText(b, lofn.HeaderForwardedFor, e.client.remote)
-	}
-	if !has.forwardedHost {
-		b = appendHeader(b, []byte(lofn.HeaderForwardedHost), r.Host)
-	}
-	if !has.agent {
-		b = appendText(b, "User-Agent", "lofn-gateway/"+e.client.loop.lane.gateway.Release)
-	}
-	b = appendText(b, lofn.HeaderCallID, e.id)
-	b = appendText(b, lofn.HeaderStartTime, e.started())
-	if e.timeout > 0 {
-		b = appendText(b, lofn.HeaderTimeout, e.remaining())
-		e.left = span{bytes.LastIndexByte(b, ' ') + 1, len(b) - len("\r\n")}
-	}
-	return append(b, "\r\n"...)
-}
-
-// present says which of the headers that the gateway adds were there.
-type present struct{ agent, forwardedFor, forwardedHost, length bool }
-
-// appendHeaders appends the client's headers that are passed on.
-func (e *exchange) appendHeaders(b []byte) (_ []byte, has present) {
-	for _, h := range e.client.request.Headers {
-		switch h.Kind {
-		case http1.Hop, http1.CallID, http1.StartTime:
-			continue
-		case http1.Timeout:
-			if e.timeout > 0 {
-				continue
-			}
-		case http1.UserAgent:
-			has.agent = len(h.Value) > 0
-		case http1.ContentLength:
-			has.length = true
-		case http1.ForwardedFor:
-			has.forwardedFor = len(h.Value) > 0
-		case http1.ForwardedHost:
-			has.forwardedHost = len(h.Value) > 0
-		case http1.ContentType:
-			if e.contentType == (span{}) {
-				start := len(b) + len(h.Name) + len(": ")
-				e.contentType = span{start, start + len(h.Value)}
-			}
-		}
-		b = appendHeader(b, h.Name, h.Value)
-	}
-	return b, has
-}
-
-// mayHaveBody reports whether a server may want to be told that there is none
-// (RFC 9110, 8.6).
-func mayHaveBody(method []byte) bool {
-	switch string(method) {
-	case "POST", "PUT", "PATCH":
-		return true
-	}
-	return false
-}
-
-func appendHeader(b, name, value []byte) []byte {
-	b = append(b, name...)
-	b = append(b, ": "...)
-	b = append(b, value...)
-	return append(b, "\r\n"...)
-}
-
-func appendText(b []byte, name, value string) []byte {
-	b = append(b, name...)
-	b = append(b, ": "...)
-	b = append(b, value...)
-	return append(b, "\r\n"...)
 }
 
 // launch begins the call.
@@ -361,61 +269,4 @@ func (e *exchange) end(status int, reuse bool) {
 	e.client.loop.putBuffer(e.request)
 	e.request = nil
 	e.ended(status, time.Since(e.call.start))
-}
-
-// fail answers for a call that the function did not answer.
-func (e *exchange) fail(err error) {
-	gateway := e.client.loop.lane.gateway
-	var known *lofn.Error
-	if !errors.As(err, &known) {
-		gateway.Log.Warn("a function broke a call off", "function", e.ref, "call", e.id, "reason", err)
-		replica := ""
-		if e.lease != nil {
-			replica = e.lease.Replica().ID
-		}
-		err = lofn.Unreached(e.ref, replica, err)
-	}
-	w := &plainWriter{header: make(http.Header)}
-	gateway.sign(w.header, e.call)
-	w.header.Set("Date", http1.Now())
-	method, _, _ := bytes.Cut(e.request, []byte(" "))
-	gateway.refuse(w, &http.Request{Method: string(method), URL: &url.URL{Path: e.path}}, err)
-	keep := e.lastCheck()
-	var answer bytes.Buffer
-	w.writeTo(&answer, keep, e.bodyless)
-	e.reply.begun, e.reply.status = true, w.status
-	if _, err := e.client.write(answer.Bytes()); err != nil {
-		e.abandon()
-		return
-	}
-	e.end(w.status, false)
-	e.client.answered(keep)
-}
-
-// lastCheck reports whether the connection goes on after this answer.
-func (e *exchange) lastCheck() bool {
-	e.keep = e.keep && !e.client.loop.lane.closing.Load()
-	return e.keep
-}
-
-// plainWriter collects an answer of the platform itself.
-type plainWriter struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (w *plainWriter) Header() http.Header         { return w.header }
-func (w *plainWriter) WriteHeader(status int)      { w.status = status }
-func (w *plainWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
-
-func (w *plainWriter) writeTo(out *bytes.Buffer, keep, bodyless bool) {
-	w.header.Set("Content-Length", strconv.Itoa(w.body.Len()))
-	if !keep {
-		w.header.Set("Connection", "close")
-	}
-	writeHead(out, w.status, http.StatusText(w.status), w.header)
-	if !bodyless {
-		_, _ = io.Copy(out, &w.body) // a bytes.Buffer takes everything
-	}
 }
