@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	_ "embed" // the function
 	"fmt"
 	"net"
 	"net/http"
@@ -17,15 +18,10 @@ import (
 	"lofn/client"
 )
 
-// handler is the function that is measured: the least that a Go function can
-// do and still answer.
-const handler = `package function
-
-import "net/http"
-
-// Handle answers.
-func Handle(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) }
-`
+// handler is the function that is measured.
+//
+//go:embed function/handler.go.embed
+var handler string
 
 const stackFile = `version: 1.0
 provider:
@@ -43,6 +39,7 @@ type platform struct {
 	*client.Client
 	dir     string
 	url     string
+	address string // host and port
 	process *exec.Cmd
 	// image is the function's, as the platform knows it.
 	image string
@@ -70,7 +67,7 @@ func startPlatform(ctx context.Context, binary string) (p *platform, err error) 
 	if err != nil {
 		return nil, err
 	}
-	p.url = "http://" + listen
+	p.address, p.url = listen, "http://"+listen
 	data := filepath.Join(p.dir, "data")
 	log, err := os.Create(filepath.Join(p.dir, "serve.log"))
 	if err != nil {
@@ -187,6 +184,33 @@ func (p *platform) ready(ctx context.Context, ref lofn.Ref, replicas uint64) (lo
 			return status, fmt.Errorf("%s has %d of %d replicas: %w", ref, status.AvailableReplicas, replicas, err)
 		}
 	}
+}
+
+// pid is the process that was started. It may have others do the serving.
+func (p *platform) pid() int { return p.process.Process.Pid }
+
+// socket is where others find an instance's socket. The platform may reach it
+// through a folder that it keeps open, which is its own under /proc/self.
+func (p *platform) socket(r lofn.Replica) (string, error) {
+	own, found := strings.CutPrefix(r.Address, "/proc/self/")
+	if !found {
+		return r.Address, nil
+	}
+	pids, _, err := processesOf(p.pid())
+	if err != nil {
+		return "", err
+	}
+	for _, pid := range pids {
+		if path := fmt.Sprintf("/proc/%d/%s", pid, own); exists(path) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("none of the platform's processes has the socket %s", r.Address)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func (p *platform) stop() {
