@@ -135,8 +135,8 @@ func TestMemoryThatGrows(t *testing.T) {
 func TestKillInstance(t *testing.T) {
 	needProc(t)
 	victim, bystander := startCat(t, "LOFN_INSTANCE=bench-a"), startCat(t, "LOFN_INSTANCE=bench-ab")
-	if err := killInstance("bench-a"); err != nil {
-		t.Fatal(err)
+	if found, err := killInstance("bench-a"); err != nil || !found {
+		t.Fatal(found, err)
 	}
 	if err := victim.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("the instance ended with %v", err)
@@ -144,8 +144,8 @@ func TestKillInstance(t *testing.T) {
 	if err := bystander.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("another instance was killed too: %v", err)
 	}
-	if err := killInstance("bench-a"); err == nil {
-		t.Error("no error for an instance that has no process")
+	if found, err := killInstance("bench-a"); found || err != nil {
+		t.Error("found an instance that has no process", err)
 	}
 }
 

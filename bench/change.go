@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"lofn"
 	"lofn/bench/load"
@@ -29,18 +30,17 @@ var phases = []phase{
 	{"scale", "4 replicas, then 1, every second", "POST", 1, scaleUpAndDown},
 	{"kill", "`kill -9` of one of 3 replicas every second", "GET", 3, killReplicas},
 	{"slow", fmt.Sprintf("%d clients that send a byte of their head every second", slowClients), "POST", 1, callSlowly},
+	{"upgrade", "a new process of the platform every 5 s, by SIGHUP", "POST", 1, upgrade},
 }
 
-func phaseNames() string {
-	names := make([]string, len(phases))
-	for i, p := range phases {
-		names[i] = p.name
-	}
-	return strings.Join(names, ",")
-}
+const usualPhases = "steady,redeploy,scale,kill,slow"
 
-// changeConnections is how many connections carry the steady load.
-const changeConnections = 64
+const (
+	// changeConnections is how many connections carry the steady load.
+	changeConnections = 64
+	// changeWork is how long a call takes, so that some are always under way.
+	changeWork = 5 * time.Millisecond
+)
 
 // measureChange calls a function steadily while things change, and fails if a
 // call did.
@@ -66,7 +66,7 @@ func measureChange(ctx context.Context, p *platform, o options) error {
 		all.Calls, all.Failed = all.Calls+r.Calls, all.Failed+r.Failed
 		all.Examples = append(all.Examples, r.Examples...)
 	}
-	heading("Calls while things change", "%.0f calls/s are due over %d kept connections, for %s each, and nothing is tried twice by the client. A connection is reopened when the server closed it while there was no call on it.", o.rate, changeConnections, o.phase)
+	heading("Calls while things change", "%.0f calls/s of %s are due over %d kept connections, for %s each; the client tries nothing twice. A connection is reopened when the server closed it while there was no call on it.", o.rate, changeWork, changeConnections, o.phase)
 	table(2, append(rows, []string{"all", "", fmt.Sprint(all.Total()), fmt.Sprint(all.Failed), "", "", "", ""}))
 	for _, f := range failures {
 		fmt.Println(f)
@@ -83,9 +83,9 @@ func (p *platform) endure(ctx context.Context, phase phase, victim lofn.Deployme
 	if _, err := p.ready(ctx, ref, phase.replicas); err != nil {
 		return r, "", err
 	}
-	target := load.Target{Name: phase.name, Network: "tcp", Address: p.address, Method: phase.method, Path: "/function/" + ref.Name}
+	target := load.Target{Name: phase.name, Network: "tcp", Address: p.address, Method: phase.method, Path: "/function/" + ref.Name + "/sleep?for=" + changeWork.String()}
 	if phase.method == "POST" {
-		target.Path, target.Body = target.Path+"/echo", []byte("a body")
+		target.Body = []byte("a body")
 	}
 	disturbed, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -53,7 +53,29 @@ func scaleUpAndDown(ctx context.Context, p *platform, d lofn.Deployment) (string
 	return counted(n, "change"), err
 }
 
-// killReplicas kills the replica that has been ready for longest.
+// upgrade has the platform start itself anew.
+func upgrade(ctx context.Context, p *platform, _ lofn.Deployment) (string, error) {
+	before, _, err := processesOf(p.pid())
+	if err != nil {
+		return "", err
+	}
+	upgraded := 0
+	n, err := every(ctx, 5*time.Second, func(n int) error {
+		if n > 0 {
+			now, _, err := processesOf(p.pid())
+			if err != nil || slices.Equal(now, before) {
+				return errors.Join(err, errors.New("the platform did not start anew upon SIGHUP"))
+			}
+			before = now
+			upgraded++
+		}
+		return p.process.Process.Signal(syscall.SIGHUP)
+	})
+	return fmt.Sprintf("%d of %s", upgraded, counted(n, "upgrade")), err
+}
+
+// killReplicas kills the replica that has been ready for longest. One that has
+// ended since it was listed is none.
 func killReplicas(ctx context.Context, p *platform, d lofn.Deployment) (string, error) {
 	killed := 0
 	_, err := every(ctx, time.Second, func(int) error {
@@ -66,20 +88,22 @@ func killReplicas(ctx context.Context, p *platform, d lofn.Deployment) (string, 
 			return nil
 		}
 		oldest := slices.MinFunc(ready, func(a, b lofn.Replica) int { return a.Since.Compare(b.Since) })
-		killed++
-		return killInstance(oldest.ID)
+		found, err := killInstance(oldest.ID)
+		if found {
+			killed++
+		}
+		return err
 	})
 	return counted(killed, "kill"), err
 }
 
 // killInstance kills the processes of an instance, which tell by their
-// environment what they belong to.
-func killInstance(id string) error {
+// environment what they belong to, and reports whether there were any.
+func killInstance(id string) (found bool, err error) {
 	environs, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
-		return err
+		return false, err
 	}
-	found := false
 	for _, path := range environs {
 		environ, err := os.ReadFile(path)
 		if err != nil || !slices.Contains(strings.Split(string(environ), "\x00"), "LOFN_INSTANCE="+id) {
@@ -87,15 +111,12 @@ func killInstance(id string) error {
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if err != nil {
-			return err
+			return found, err
 		}
 		found = true
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return err
+			return found, err
 		}
 	}
-	if !found {
-		return fmt.Errorf("no process belongs to instance %s", id)
-	}
-	return nil
+	return found, nil
 }
