@@ -23,7 +23,8 @@ const unbuffered = "/unbuffered"
 
 // The placeholders are the user, the folder, the upstream, the address and the
 // path. Calls are buffered as nginx does by default, but in memory: with its
-// default sizes a body of 64 KiB would go through a file.
+// default sizes a body of 64 KiB would go through a file, and an unbuffered
+// stream be read in pieces of 4 KiB.
 const nginxConfig = `%[1]s
 daemon off;
 pid %[2]s/nginx.pid;
@@ -50,6 +51,8 @@ http {
     location %[5]s/ {
       proxy_pass http://function/;
       proxy_buffering off;
+      proxy_buffer_size 128k;
+      proxy_busy_buffers_size 128k;
       proxy_request_buffering off;
       client_max_body_size 0;
     }
