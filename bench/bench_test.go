@@ -115,6 +115,17 @@ func TestMemoryOfAProcessAndItsChildren(t *testing.T) {
 	}
 }
 
+func TestHowBusyTheMachineIs(t *testing.T) {
+	needProc(t)
+	if got := (ticks{all: 300, idle: 150}).since(ticks{all: 100, idle: 100}); got != 0.75 {
+		t.Errorf("busy for %f of the time, want 0.75", got)
+	}
+	now, err := processorTime()
+	if err != nil || now.idle == 0 || now.idle >= now.all {
+		t.Errorf("%+v, %v", now, err)
+	}
+}
+
 func TestMemoryThatGrows(t *testing.T) {
 	needProc(t)
 	watch, err := watchMemory(t.Context(), os.Getpid())

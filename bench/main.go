@@ -85,7 +85,9 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer p.stop()
-	describeMachine(p)
+	if err := describeMachine(ctx, p); err != nil {
+		return err
+	}
 	for _, s := range chosen {
 		if err := s.measure(ctx, p, o); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)

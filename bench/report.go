@@ -5,26 +5,73 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
-func describeMachine(p *platform) {
-	model := "unknown processor"
+// describeMachine says what the numbers were measured on, and how much of it
+// others used in the second before.
+func describeMachine(ctx context.Context, p *platform) error {
+	release := "unknown"
+	if info, err := p.Info(ctx); err == nil {
+		release = info.Version.Release
+	}
+	fmt.Printf("lofn %s on %s, %d cores, %s/%s. The load generator shares the machine.\n", release, processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
+	if before, err := processorTime(); err == nil {
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+		if after, err := processorTime(); err == nil {
+			fmt.Printf("Before it began, other work took %.0f %% of it.\n", 100*after.since(before))
+		}
+	}
+	fmt.Println()
+	return nil
+}
+
+func processor() string {
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(info)) {
 			if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {
-				model = strings.TrimSpace(value)
-				break
+				return strings.TrimSpace(value)
 			}
 		}
 	}
-	release := "unknown"
-	if info, err := p.Info(context.Background()); err == nil {
-		release = info.Version.Release
+	return "unknown processor"
+}
+
+// ticks are what the kernel counts of all processors' time.
+type ticks struct{ all, idle uint64 }
+
+// since returns which part of the time since then was not idle.
+func (t ticks) since(then ticks) float64 {
+	if t.all == then.all {
+		return 0
 	}
-	fmt.Printf("lofn %s on %s, %d cores, %s/%s. The load generator shares the machine.\n\n", release, model, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
+	return 1 - float64(t.idle-then.idle)/float64(t.all-then.all)
+}
+
+func processorTime() (t ticks, err error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return t, err
+	}
+	// The first line is of all processors: user, nice, system, idle, iowait and
+	// others; what guests take is in user too.
+	line, _, _ := strings.Cut(string(text), "\n")
+	fields := strings.Fields(line)
+	for i := 1; i < min(len(fields), 9); i++ {
+		n, err := strconv.ParseUint(fields[i], 10, 64)
+		if err != nil {
+			return t, fmt.Errorf("/proc/stat: %w", err)
+		}
+		t.all += n
+		if i == 4 || i == 5 {
+			t.idle += n
+		}
+	}
+	return t, nil
 }
 
 // heading begins a section of the report.
@@ -42,13 +89,6 @@ func table(texts int, rows [][]string) {
 		}
 	}
 	fmt.Println()
-}
-
-// median returns the middle of the values, of two the upper.
-func median[T any](values []T, compare func(a, b T) int) T {
-	sorted := slices.Clone(values)
-	slices.SortFunc(sorted, compare)
-	return sorted[len(sorted)/2]
 }
 
 func counted(n int, thing string) string {
