@@ -64,7 +64,7 @@ func main() {
 	flag.IntVar(&o.deploy, "deploy", 100, "deployments: how many functions to deploy, with a replica each")
 	flag.IntVar(&o.coldCalls, "cold", 20, "cold: how many calls to make")
 	flag.StringVar(&o.phases, "phases", usualPhases, "change: what to do to the platform under load; there is upgrade too")
-	flag.DurationVar(&o.phase, "phase", 15*time.Second, "change: how long each phase is")
+	flag.DurationVar(&o.phase, "phase", 25*time.Second, "change: how long each phase is")
 	flag.Float64Var(&o.rate, "rate", 3000, "change, functions: calls per second meanwhile")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
