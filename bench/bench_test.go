@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -78,6 +80,12 @@ func startCat(t *testing.T, env ...string) *exec.Cmd {
 	t.Helper()
 	child := exec.Command("cat")
 	child.Env = env
+	return startAndWait(t, child)
+}
+
+// startAndWait starts a process that ends with its input, as the test does.
+func startAndWait(t *testing.T, child *exec.Cmd) *exec.Cmd {
+	t.Helper()
 	stdin, err := child.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +120,35 @@ func TestMemoryOfAProcessAndItsChildren(t *testing.T) {
 	}
 	if before.functions != 0 || after.functions == 0 || after.platform == 0 {
 		t.Errorf("before %+v, with a child %+v", before, after)
+	}
+}
+
+func TestProcessesThatServe(t *testing.T) {
+	needProc(t)
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "serve"), []byte("read line"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serve := func(data string) int {
+		command := exec.Command("sh", "serve", "--data", data)
+		command.Dir = folder
+		return startAndWait(t, command).Process.Pid
+	}
+	first, _ := serve(folder), serve(folder+"2")
+	second := serve(folder)
+	got, err := servingAt(folder)
+	if err != nil || !slices.Equal(got, []int{first, second}) {
+		t.Errorf("got %v, %v, want %d and %d", got, err, first, second)
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	const stat = "42 (a) b (c) S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 1234 0 0\n"
+	if got, err := parseStat(stat); err != nil || got != (process{pid: 42, parent: 7, started: 1234}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := parseStat("42 (a) S 7"); err == nil {
+		t.Error("no error for a line that is too short")
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,25 +52,25 @@ func scaleUpAndDown(ctx context.Context, p *platform, d lofn.Deployment) (string
 	return counted(n, "change"), err
 }
 
-// upgrade has the platform start itself anew.
+// upgrade has the platform start itself anew, and fails if it did not.
 func upgrade(ctx context.Context, p *platform, _ lofn.Deployment) (string, error) {
-	before, _, err := processesOf(p.pid())
-	if err != nil {
-		return "", err
-	}
-	upgraded := 0
-	n, err := every(ctx, 5*time.Second, func(n int) error {
-		if n > 0 {
-			now, _, err := processesOf(p.pid())
-			if err != nil || slices.Equal(now, before) {
-				return errors.Join(err, errors.New("the platform did not start anew upon SIGHUP"))
-			}
-			before = now
+	told, upgraded := 0, 0
+	_, err := every(ctx, 5*time.Second, func(int) error {
+		pids, err := p.serving()
+		if err != nil {
+			return err
+		}
+		newest := pids[len(pids)-1]
+		if newest == told {
+			return errors.New("the platform did not start anew within 5 s of SIGHUP")
+		}
+		if told != 0 {
 			upgraded++
 		}
-		return p.process.Process.Signal(syscall.SIGHUP)
+		told = newest
+		return syscall.Kill(newest, syscall.SIGHUP)
 	})
-	return fmt.Sprintf("%d of %s", upgraded, counted(n, "upgrade")), err
+	return counted(upgraded, "upgrade"), err
 }
 
 // killReplicas kills the replica that has been ready for longest. One that has

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,59 +42,6 @@ func total(pids []int, of func(pid int) (uint64, error)) (sum uint64, err error)
 		sum += size
 	}
 	return sum, nil
-}
-
-// processesOf returns pid and those below it: the ones that run the same
-// program, pid first, and the others.
-func processesOf(pid int) (same, others []int, err error) {
-	children, err := processTree()
-	if err != nil {
-		return nil, nil, err
-	}
-	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	if err != nil {
-		return nil, nil, err
-	}
-	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
-		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", queue[0])); err == nil && exe == program {
-			same = append(same, queue[0])
-		} else {
-			others = append(others, queue[0])
-		}
-		queue = append(queue, children[queue[0]]...)
-	}
-	return same, others, nil
-}
-
-// processTree returns the children of each process.
-func processTree() (map[int][]int, error) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return nil, err
-	}
-	children := map[int][]int{}
-	for _, stat := range stats {
-		text, err := os.ReadFile(stat)
-		if err != nil {
-			continue // the process has ended
-		}
-		// The name, in brackets, may hold anything.
-		_, rest, _ := strings.Cut(string(text[max(0, strings.LastIndexByte(string(text), ')')):]), ") ")
-		fields := strings.Fields(rest)
-		if len(fields) < 2 {
-			continue
-		}
-		parent, err := strconv.Atoi(fields[1])
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", stat, err)
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
-		if err != nil {
-			return nil, err
-		}
-		children[parent] = append(children[parent], pid)
-	}
-	return children, nil
 }
 
 func proportionalSetSize(pid int) (uint64, error) { return kilobytes(pid, "smaps_rollup", "Pss:") }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed" // the function
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -38,6 +39,7 @@ functions:
 type platform struct {
 	*client.Client
 	dir     string
+	data    string // its folder
 	url     string
 	address string // host and port
 	process *exec.Cmd
@@ -68,18 +70,18 @@ func startPlatform(ctx context.Context, binary string) (p *platform, err error) 
 		return nil, err
 	}
 	p.address, p.url = listen, "http://"+listen
-	data := filepath.Join(p.dir, "data")
+	p.data = filepath.Join(p.dir, "data")
 	log, err := os.Create(filepath.Join(p.dir, "serve.log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	p.process = exec.Command(binary, "serve", "--listen", listen, "--metrics-listen", metrics, "--data", data)
+	p.process = exec.Command(binary, "serve", "--listen", listen, "--metrics-listen", metrics, "--data", p.data)
 	p.process.Stdout, p.process.Stderr = log, log
 	if err := p.process.Start(); err != nil {
 		return nil, err
 	}
-	if err := p.connect(ctx, filepath.Join(data, "secrets")); err != nil {
+	if err := p.connect(ctx, filepath.Join(p.data, "secrets")); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, tail(log.Name()))
 	}
 	return p, p.deployBench(ctx, binary)
@@ -213,10 +215,25 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// serving returns the processes that serve this platform, the latest last: it
+// may have started itself anew.
+func (p *platform) serving() ([]int, error) {
+	pids, err := servingAt(p.data)
+	if err == nil && len(pids) == 0 {
+		err = errors.New("the platform has ended")
+	}
+	return pids, err
+}
+
+// stop ends the platform, however often it started itself anew.
 func (p *platform) stop() {
 	if p.process != nil && p.process.Process != nil {
 		_ = p.process.Process.Signal(syscall.SIGTERM)
 		_ = p.process.Wait()
+		for pids, err := p.serving(); err == nil; pids, err = p.serving() {
+			_ = syscall.Kill(pids[len(pids)-1], syscall.SIGTERM)
+			_ = pause(context.Background(), 50*time.Millisecond)
+		}
 	}
 	_ = os.RemoveAll(p.dir)
 }
