@@ -67,14 +67,18 @@ func kilobytes(pid int, file, name string) (uint64, error) {
 
 // memoryWatch follows the resident memory of a platform.
 type memoryWatch struct {
-	platform     int
+	pids         []int
 	before, most uint64
 	cancel       context.CancelFunc
 	finished     sync.WaitGroup
 }
 
-func watchMemory(ctx context.Context, platform int) (*memoryWatch, error) {
-	w := &memoryWatch{platform: platform}
+func watchMemory(ctx context.Context, platform int) (w *memoryWatch, err error) {
+	w = &memoryWatch{}
+	// Once, for looking through all processes takes time from what is measured.
+	if w.pids, _, err = processesOf(platform); err != nil {
+		return nil, err
+	}
 	if err := w.look(); err != nil {
 		return nil, err
 	}
@@ -88,11 +92,7 @@ func watchMemory(ctx context.Context, platform int) (*memoryWatch, error) {
 }
 
 func (w *memoryWatch) look() error {
-	pids, _, err := processesOf(w.platform)
-	if err != nil {
-		return err
-	}
-	now, err := total(pids, residentSetSize)
+	now, err := total(w.pids, residentSetSize)
 	w.most = max(w.most, now)
 	return err
 }

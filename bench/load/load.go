@@ -67,7 +67,7 @@ type Result struct {
 	InTime   int
 	P50, P99 time.Duration
 	// Failed counts the calls that had no such answer, Reasons why, and
-	// Examples has the first of them in full.
+	// Examples has the first of each reason in full.
 	Failed   int
 	Reasons  map[string]int
 	Examples []string
@@ -107,7 +107,8 @@ func Run(ctx context.Context, t Target, p Plan) (Result, error) {
 	return result, nil
 }
 
-const maxExamples = 5
+// maxExamples bounds them, should every reason be another.
+const maxExamples = 20
 
 // failed counts a call that failed; detail may add to the reason.
 func (r *Result) failed(reason, detail string) {
@@ -116,7 +117,7 @@ func (r *Result) failed(reason, detail string) {
 		r.Reasons = map[string]int{}
 	}
 	r.Reasons[reason]++
-	if len(r.Examples) < maxExamples {
+	if r.Reasons[reason] == 1 && len(r.Examples) < maxExamples {
 		r.Examples = append(r.Examples, reason+detail)
 	}
 }
