@@ -36,11 +36,11 @@ func (nothingRuns) Invocations(lofn.Ref) float64                         { retur
 // images resolves every name but missing:latest.
 type images struct{}
 
-func (images) Resolve(_ context.Context, fn lofn.Function) (string, error) {
+func (images) Resolve(_ context.Context, fn lofn.Function) (lofn.Resolution, error) {
 	if fn.Spec.Image == "missing:latest" {
-		return "", lofn.Errorf(lofn.Invalid, "image: %q does not exist", fn.Spec.Image)
+		return lofn.Resolution{}, lofn.Errorf(lofn.Invalid, "image: %q does not exist", fn.Spec.Image)
 	}
-	return "sha256:" + fn.Spec.Image, nil
+	return lofn.Resolution{Digest: "sha256:" + fn.Spec.Image}, nil
 }
 
 // oneLine is a log of one line for whoever asks.

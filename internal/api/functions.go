@@ -179,8 +179,12 @@ func (a *API) admit(r *http.Request, fn *lofn.Function) error {
 	if a.Resolver == nil {
 		return nil
 	}
-	digest, err := a.Resolver.Resolve(ctx, *fn)
-	fn.Digest = digest
+	image, err := a.Resolver.Resolve(ctx, *fn)
+	if err != nil {
+		return err
+	}
+	fn.Digest, fn.Defaults = image.Digest, image.Defaults
+	_, err = fn.Policy() // for what the image says
 	return err
 }
 
