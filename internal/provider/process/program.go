@@ -61,8 +61,8 @@ func newProgram(fn lofn.Function, id string, image lofn.Image, c Config) (*progr
 		p.watchdog.ExecTimeout = lofn.DefaultTimeout
 	}
 	if policy, _ := fn.Policy(); policy.MaxInflight > 0 {
-		// The pool counts, and has the calls wait. A second count would be
-		// behind it at the end of each call, and refuse the next one.
+		// The pool counts, and has the calls wait. A second count would learn
+		// later that a caller has left, and refuse the next call.
 		p.watchdog.MaxInflight = 0
 	}
 	if p.env["prefix_logs"] == "" {
