@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -85,17 +84,11 @@ func (f Function) duration(name string, missing time.Duration) (d time.Duration,
 	return d, "its " + name, nil
 }
 
-func (p *Policy) readInflight(f Function) error {
-	text, field := f.variable(EnvMaxInflight)
-	if text == "" {
-		return nil
+func (p *Policy) readInflight(f Function) (err error) {
+	if text, field := f.variable(EnvMaxInflight); text != "" {
+		p.MaxInflight, err = count(field, EnvMaxInflight, text, math.MaxInt32)
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > math.MaxInt32 {
-		return Errorf(Invalid, "%s: %s: %q is not a number of calls: use a whole number, or 0 for no limit", field, EnvMaxInflight, text)
-	}
-	p.MaxInflight = n
-	return nil
+	return err
 }
 
 func (p *Policy) readQueue(f Function) error {
@@ -103,12 +96,11 @@ func (p *Policy) readQueue(f Function) error {
 	if !ok {
 		return nil
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > maxMaxQueue {
-		return Errorf(Invalid, "annotations: %s: %q is not a number of calls: use a whole number from 0 to %d", AnnotationMaxQueue, text, maxMaxQueue)
+	n, err := count("annotations", AnnotationMaxQueue, text, maxMaxQueue)
+	if err == nil {
+		p.MaxQueue = n
 	}
-	p.MaxQueue = n
-	return nil
+	return err
 }
 
 func (p *Policy) readBody(f Function) error {
