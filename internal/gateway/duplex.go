@@ -68,13 +68,13 @@ func (u *upload) answered(h http.Header) {
 }
 
 // refused marks the header of the platform's own answer, to which the body is
-// of no more interest. Unless somebody waits for more of it, net/http discards
-// what little is left, and the connection goes on.
-func (u *upload) refused(h http.Header) {
+// of no more interest. Unless it was too large, or somebody waits for more of
+// it, net/http discards what little is left, and the connection goes on.
+func (u *upload) refused(h http.Header, overrun bool) {
 	if u == nil {
 		return
 	}
-	if !u.reading.TryLock() {
+	if overrun || !u.reading.TryLock() {
 		h.Set("Connection", "close")
 		return
 	}

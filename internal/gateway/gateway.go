@@ -234,9 +234,8 @@ const statusClientGone = 499
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r)
 	g.sign(w.Header(), c)
-	c.body.refused(w.Header())
+	c.body.refused(w.Header(), c.overrun.Load())
 	if c.overrun.Load() {
-		w.Header().Set("Connection", "close")
 		g.refuse(w, r, c.tooLarge())
 		return
 	}

@@ -127,7 +127,7 @@ func (f *function) leave(ctx context.Context, w *waiter, waited time.Duration) e
 	waited = waited.Round(time.Millisecond)
 	if n, _ := f.capacity(); n > 0 {
 		return lofn.Errorf(lofn.DeadlineExceeded,
-			"function %s: the call's time ran out while it waited for a free replica, for %v: %s of the function, or its replicas, would have to be more",
+			"function %s: the call's time ran out while it waited for a free replica, for %v: more replicas, or a higher %s, would shorten that",
 			f.ref, waited, lofn.EnvMaxInflight)
 	}
 	return lofn.Errorf(lofn.DeadlineExceeded,
