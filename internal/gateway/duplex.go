@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,10 +17,11 @@ type upload struct {
 	io.ReadCloser
 	control *http.ResponseController
 
+	// whole is set once all of the body was read.
+	whole atomic.Bool
+
 	reading sync.Mutex
-	// whole is set once all of the body was read, ended when the rest must
-	// not be.
-	whole, ended bool
+	ended   bool // the rest must not be read
 }
 
 // receive puts itself between the request and its body. The request must be a
@@ -40,7 +42,9 @@ func (u *upload) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := u.ReadCloser.Read(p)
-	u.whole = u.whole || err == io.EOF
+	if err == io.EOF {
+		u.whole.Store(true)
+	}
 	return n, err
 }
 
@@ -55,23 +59,16 @@ const lingerTime = 500 * time.Millisecond
 // to its end yet, it may still be, at the same time: net/http would discard
 // it, but not where the connection ends with the answer.
 func (u *upload) answered(h http.Header) {
-	if u == nil {
-		return
+	if u != nil && !u.whole.Load() {
+		h.Set("Connection", "close")
 	}
-	if u.reading.TryLock() {
-		defer u.reading.Unlock()
-		if u.whole {
-			return
-		}
-	}
-	h.Set("Connection", "close")
 }
 
 // refused marks the header of the platform's own answer, to which the body is
 // of no more interest. Unless it was too large, or somebody waits for more of
 // it, net/http discards what little is left, and the connection goes on.
 func (u *upload) refused(h http.Header, overrun bool) {
-	if u == nil {
+	if u == nil || u.whole.Load() {
 		return
 	}
 	if overrun || !u.reading.TryLock() {
@@ -79,16 +76,15 @@ func (u *upload) refused(h http.Header, overrun bool) {
 		return
 	}
 	defer u.reading.Unlock()
-	if u.ended = true; !u.whole {
-		_ = u.control.SetReadDeadline(time.Now().Add(lingerTime))
-	}
+	u.ended = true
+	_ = u.control.SetReadDeadline(time.Now().Add(lingerTime))
 }
 
 // end ends all reading. The proxy may read on after the answer is complete,
 // which net/http does not stand.
 func (u *upload) end() {
-	if u == nil {
-		return
+	if u == nil || u.whole.Load() {
+		return // a deadline now would be taken for the client's end
 	}
 	if !u.reading.TryLock() {
 		// Whoever reads waits for a client that has its answer.
@@ -96,7 +92,8 @@ func (u *upload) end() {
 		u.reading.Lock()
 	}
 	defer u.reading.Unlock()
-	if u.ended = true; !u.whole {
+	if !u.ended {
+		u.ended = true
 		_ = u.control.SetReadDeadline(time.Now().Add(lingerTime))
 	}
 }
