@@ -168,6 +168,28 @@ func TestACallThatLeavesTheQueue(t *testing.T) {
 	})
 }
 
+// TestALeaseThatComesTooLateIsGivenBack ends a call's context at the moment
+// when its turn comes.
+func TestALeaseThatComesTooLateIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := busy(t, "1", "10")
+		results := make(chan got, 1)
+		for range 200 {
+			current := lease(t, p)
+			ctx, leave := context.WithCancel(t.Context())
+			wait(ctx, p, "", results)
+			leave()
+			current.Release()
+			if r := <-results; r.err == nil {
+				r.lease.Release()
+			}
+			if inFlight, waiting := p.Load(echo); inFlight != 0 || waiting != 0 {
+				t.Fatalf("nobody has a lease, and %d are in flight and %d wait", inFlight, waiting)
+			}
+		}
+	})
+}
+
 func TestAFullQueueRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := busy(t, "2", "6")
