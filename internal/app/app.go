@@ -148,7 +148,7 @@ func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener
 	streams, stopStreams := context.WithCancel(context.Background())
 	defer stopStreams()
 	calls := p.calls()
-	lane := gateway.NewLane(calls, p.caller)
+	lane := gateway.NewLane(calls, p.pool)
 	front := newServer(p.front(calls, streams), p.log)
 	metrics := newServer(p.metricsHandler(), p.log)
 	failed := make(chan error, 3)

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// past is a deadline that ends at once what waits.
+var past = time.Unix(1, 0)
+
 // upload is the body of a call's request. It lets a function answer while it
 // still reads, and sees to it that what nobody read of one request is never
 // taken for the next: a connection whose request was answered before its end
@@ -50,10 +53,6 @@ func (u *upload) Read(p []byte) (int, error) {
 
 // Close does nothing: the server closes the body when the handler is done.
 func (u *upload) Close() error { return nil }
-
-// lingerTime is how long the rest of a body is awaited that nobody will read:
-// a connection closed at once would lose the answer on its way.
-const lingerTime = 500 * time.Millisecond
 
 // answered marks the header of a function's answer. If the body was not read
 // to its end yet, it may still be, at the same time: net/http would discard

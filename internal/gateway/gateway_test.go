@@ -26,21 +26,21 @@ import (
 )
 
 // door serves a gateway and returns its URL.
-type door func(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func())
+type door func(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func())
 
 // wide is net/http's door, through which everything fits.
-func wide(_ testing.TB, g *gateway.Gateway, _ *invoke.Caller) (url string, closeDoor func()) {
+func wide(_ testing.TB, g *gateway.Gateway, _ *pool.Pool) (url string, closeDoor func()) {
 	server := httptest.NewServer(g)
 	return server.URL, server.Close
 }
 
 // fast is the lane, with net/http's door behind it for what does not fit.
-func fast(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func()) {
+func fast(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func()) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lane := gateway.NewLane(g, caller)
+	lane := gateway.NewLane(g, replicas)
 	server := &http.Server{Handler: g}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(lane.Rest()) })
@@ -104,7 +104,7 @@ func start(t testing.TB, d door, handler http.Handler) *platform {
 	front := gateway.New(gateway.Config{
 		Caller: caller, Functions: replicas, Meter: p.metrics, Release: "test", Log: log,
 	})
-	p.url, p.closeDoor = d(t, front, caller)
+	p.url, p.closeDoor = d(t, front, replicas)
 	p.closeDoor = sync.OnceFunc(p.closeDoor)
 	t.Cleanup(func() {
 		p.closeDoor()

@@ -23,15 +23,12 @@ type pool interface {
 	Lease(ctx context.Context, ref lofn.Ref) (lofn.Lease, error)
 	// Again is Lease for a call whose lease came to nothing.
 	Again(ctx context.Context, ref lofn.Ref) (lofn.Lease, error)
-	// TryLease is Lease without the waiting.
-	TryLease(ref lofn.Ref) (lofn.Lease, bool)
 }
 
 // Caller calls functions. It is safe for concurrent use.
 type Caller struct {
 	pool      pool
 	transport *http.Transport
-	homes     sync.Map // replica ID to *home
 }
 
 // NewCaller returns a Caller of the pool's replicas.
@@ -50,13 +47,7 @@ func NewCaller(p pool) *Caller {
 }
 
 // Close closes idle connections.
-func (c *Caller) Close() {
-	c.transport.CloseIdleConnections()
-	c.homes.Range(func(id, _ any) bool {
-		c.Forget(id.(string))
-		return true
-	})
-}
+func (c *Caller) Close() { c.transport.CloseIdleConnections() }
 
 // Call sends the request to a replica of the function and returns its
 // response, whose Body the caller must close: that ends the call, as does the
@@ -113,10 +104,7 @@ func (c *Caller) send(lease lofn.Lease, req *http.Request) (*http.Response, erro
 type replicaKey struct{}
 
 func dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	return dialReplica(ctx, ctx.Value(replicaKey{}).(lofn.Replica))
-}
-
-func dialReplica(ctx context.Context, replica lofn.Replica) (net.Conn, error) {
+	replica := ctx.Value(replicaKey{}).(lofn.Replica)
 	var d net.Dialer
 	return d.DialContext(ctx, replica.Network, replica.Address)
 }
