@@ -134,10 +134,11 @@ func testOverload(t *testing.T, d door) {
 	if want := fmt.Sprintf("gateway_function_queue_refused_total{function_name=\"echo.openfaas-fn\"} %d\n", refused.Load()); !strings.Contains(w.Body.String(), want) {
 		t.Errorf("the metrics lack %s", want)
 	}
-	// Each loop of the lane keeps its connections to the function, whose
-	// server, in this process too, has a goroutine for each.
-	kept := inflight * runtime.GOMAXPROCS(0)
-	p.eventually("the goroutines are as few as before", func() bool { return p.quiet(transport) <= base+kept })
+	// With the door its connections to the function close, for each of which
+	// the function's server, in this process too, has a goroutine.
+	p.quiet(transport)
+	p.closeDoor()
+	p.eventually("the goroutines are as few as before", func() bool { return p.quiet(transport) <= base })
 }
 
 // TestAThousandCallsAtOnceOfAFunctionAtZero all succeed: the queue has room.
