@@ -3,6 +3,7 @@ package lofn
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code classifies an error by what the caller should do about it. There is one
@@ -49,6 +50,8 @@ type Error struct {
 	// Cause is the error underneath, if any; its text is part of Text only
 	// where the author put it there.
 	Cause error
+	// RetryAfter is when it may be worth to try again, if that can be told.
+	RetryAfter time.Duration
 }
 
 func (e *Error) Error() string { return e.Text }

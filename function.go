@@ -60,6 +60,10 @@ type Function struct {
 	// ("sha256:…"), so that a restart or a new replica runs the same bytes.
 	// It is empty where the provider pins images by itself.
 	Digest string `json:"digest,omitempty"`
+	// Defaults are the variables of the image's environment that the platform
+	// itself acts on, read with the Digest; Spec.Env wins over them. It is nil
+	// in functions that were stored by a lofn which did not keep them.
+	Defaults map[string]string `json:"defaults,omitempty"`
 	// Replicas is the wanted count as a person or a scaler last set it.
 	Replicas  int       `json:"replicas"`
 	CreatedAt time.Time `json:"createdAt"`
@@ -73,6 +77,7 @@ type Function struct {
 // Clone returns a copy that shares nothing with f.
 func (f Function) Clone() Function {
 	f.Spec = f.Spec.Clone()
+	f.Defaults = maps.Clone(f.Defaults)
 	return f
 }
 
@@ -85,7 +90,11 @@ func (f Function) Validate() error {
 	if f.Replicas < 0 {
 		return Errorf(Invalid, "replicas: must be 0 or more, not %d", f.Replicas)
 	}
-	return f.Spec.Validate()
+	if err := f.Spec.Validate(); err != nil {
+		return err
+	}
+	_, err := f.Policy()
+	return err
 }
 
 // Spec is what a function runs and what it is given. Empty means default.
@@ -143,9 +152,6 @@ func (s Spec) Validate() error {
 		return err
 	}
 	if err := s.Requests.validate("requests"); err != nil {
-		return err
-	}
-	if _, err := s.Timeout(); err != nil {
 		return err
 	}
 	_, err := s.Scaling()

@@ -39,20 +39,32 @@ func TestFunctionValidate(t *testing.T) {
 		spoil func(*lofn.Function)
 		want  string
 	}{
-		"no name":        {func(f *lofn.Function) { f.Name = "" }, "function name: is required"},
-		"capitals":       {func(f *lofn.Function) { f.Name = "My_Echo" }, `such as "my-echo"`},
-		"long name":      {func(f *lofn.Function) { f.Name = strings.Repeat("a", 64) }, "at most 63"},
-		"hyphen first":   {func(f *lofn.Function) { f.Name = "-echo" }, `"-echo" is invalid`},
-		"namespace":      {func(f *lofn.Function) { f.Namespace = "a/b" }, "namespace:"},
-		"no image":       {func(f *lofn.Function) { f.Spec.Image = "" }, "image: is required"},
-		"image":          {func(f *lofn.Function) { f.Spec.Image = "a b" }, "image:"},
-		"env name":       {func(f *lofn.Function) { f.Spec.Env = map[string]string{"A=B": ""} }, "envVars:"},
-		"env value":      {func(f *lofn.Function) { f.Spec.Env = map[string]string{"A": "x\x00y"} }, "value of A"},
-		"secret":         {func(f *lofn.Function) { f.Spec.Secrets = []string{"../etc"} }, "secret name:"},
-		"memory":         {func(f *lofn.Function) { f.Spec.Limits = &lofn.Resources{Memory: "lots"} }, "limits.memory:"},
-		"memory of zero": {func(f *lofn.Function) { f.Spec.Limits = &lofn.Resources{Memory: "0"} }, "limits.memory:"},
-		"cpu":            {func(f *lofn.Function) { f.Spec.Requests = &lofn.Resources{CPU: "-1"} }, "requests.cpu:"},
-		"timeout":        {func(f *lofn.Function) { f.Spec.Env = map[string]string{"exec_timeout": "soon"} }, "exec_timeout"},
+		"no name":            {func(f *lofn.Function) { f.Name = "" }, "function name: is required"},
+		"capitals":           {func(f *lofn.Function) { f.Name = "My_Echo" }, `such as "my-echo"`},
+		"long name":          {func(f *lofn.Function) { f.Name = strings.Repeat("a", 64) }, "at most 63"},
+		"hyphen first":       {func(f *lofn.Function) { f.Name = "-echo" }, `"-echo" is invalid`},
+		"namespace":          {func(f *lofn.Function) { f.Namespace = "a/b" }, "namespace:"},
+		"no image":           {func(f *lofn.Function) { f.Spec.Image = "" }, "image: is required"},
+		"image":              {func(f *lofn.Function) { f.Spec.Image = "a b" }, "image:"},
+		"env name":           {func(f *lofn.Function) { f.Spec.Env = map[string]string{"A=B": ""} }, "envVars:"},
+		"env value":          {func(f *lofn.Function) { f.Spec.Env = map[string]string{"A": "x\x00y"} }, "value of A"},
+		"secret":             {func(f *lofn.Function) { f.Spec.Secrets = []string{"../etc"} }, "secret name:"},
+		"memory":             {func(f *lofn.Function) { f.Spec.Limits = &lofn.Resources{Memory: "lots"} }, "limits.memory:"},
+		"memory of zero":     {func(f *lofn.Function) { f.Spec.Limits = &lofn.Resources{Memory: "0"} }, "limits.memory:"},
+		"cpu":                {func(f *lofn.Function) { f.Spec.Requests = &lofn.Resources{CPU: "-1"} }, "requests.cpu:"},
+		"timeout":            {func(f *lofn.Function) { f.Spec.Env = map[string]string{"exec_timeout": "soon"} }, "exec_timeout"},
+		"inflight":           {func(f *lofn.Function) { f.Spec.Env = map[string]string{"max_inflight": "few"} }, "envVars: max_inflight"},
+		"negative inflight":  {func(f *lofn.Function) { f.Spec.Env = map[string]string{"max_inflight": "-1"} }, "envVars: max_inflight"},
+		"image's inflight":   {func(f *lofn.Function) { f.Defaults = map[string]string{"max_inflight": "few"} }, "image: max_inflight"},
+		"image's timeout":    {func(f *lofn.Function) { f.Defaults = map[string]string{"exec_timeout": "soon"} }, "image: exec_timeout"},
+		"queue":              {annotated(lofn.AnnotationMaxQueue, "long"), "annotations: lofn.dev/max-queue"},
+		"endless queue":      {annotated(lofn.AnnotationMaxQueue, "1000001"), "annotations: lofn.dev/max-queue"},
+		"body":               {annotated(lofn.AnnotationMaxBody, "big"), "annotations: lofn.dev/max-body"},
+		"body of zero":       {annotated(lofn.AnnotationMaxBody, "0"), "annotations: lofn.dev/max-body"},
+		"body of millibytes": {annotated(lofn.AnnotationMaxBody, "10m"), "annotations: lofn.dev/max-body"},
+		"origin":             {annotated(lofn.AnnotationOrigins, "https://a.example, b.example"), `annotations: lofn.dev/cors-origins: "b.example"`},
+		"origin with path":   {annotated(lofn.AnnotationOrigins, "https://a.example/"), "annotations: lofn.dev/cors-origins"},
+		"origin in capitals": {annotated(lofn.AnnotationOrigins, "https://A.example"), "annotations: lofn.dev/cors-origins"},
 		"scale order": {func(f *lofn.Function) {
 			f.Spec.Labels = map[string]string{lofn.LabelScaleMin: "3", lofn.LabelScaleMax: "2"}
 		}, lofn.LabelScaleMax},
@@ -68,6 +80,10 @@ func TestFunctionValidate(t *testing.T) {
 			}
 		})
 	}
+}
+
+func annotated(name, value string) func(*lofn.Function) {
+	return func(f *lofn.Function) { f.Spec.Annotations = map[string]string{name: value} }
 }
 
 func TestResources(t *testing.T) {
@@ -94,15 +110,17 @@ func TestResources(t *testing.T) {
 }
 
 func TestClonesShareNothing(t *testing.T) {
-	fn := lofn.Function{Spec: lofn.Spec{
+	fn := lofn.Function{Defaults: map[string]string{"a": "1"}, Spec: lofn.Spec{
 		Env: map[string]string{"a": "1"}, Labels: map[string]string{"a": "1"}, Annotations: map[string]string{"a": "1"},
 		Secrets: []string{"a"}, Constraints: []string{"a"}, Limits: &lofn.Resources{CPU: "1"}, Requests: &lofn.Resources{CPU: "1"},
 	}}
-	c := fn.Clone().Spec
+	clone := fn.Clone()
+	clone.Defaults["a"] = "2"
+	c := clone.Spec
 	c.Env["a"], c.Labels["a"], c.Annotations["a"], c.Secrets[0], c.Constraints[0] = "2", "2", "2", "b", "b"
 	c.Limits.CPU, c.Requests.CPU = "2", "2"
 	s := fn.Spec
-	for _, got := range []string{s.Env["a"], s.Labels["a"], s.Annotations["a"], s.Limits.CPU, s.Requests.CPU} {
+	for _, got := range []string{fn.Defaults["a"], s.Env["a"], s.Labels["a"], s.Annotations["a"], s.Limits.CPU, s.Requests.CPU} {
 		if got != "1" {
 			t.Errorf("the original changed with its clone: %+v", s)
 		}

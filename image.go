@@ -1,5 +1,7 @@
 package lofn
 
+import "strings"
+
 // Image is a function's image, unpacked on this machine.
 type Image struct {
 	// Digest is that of the image's manifest, "sha256:…".
@@ -15,6 +17,19 @@ type Image struct {
 	Labels     map[string]string
 	// OS and Architecture are as in runtime.GOOS and runtime.GOARCH.
 	OS, Architecture string
+}
+
+// Defaults returns those variables of the image's environment that the platform
+// itself acts on where a function does not say otherwise.
+func (i Image) Defaults() map[string]string {
+	defaults := make(map[string]string)
+	for _, pair := range i.Env {
+		name, value, _ := strings.Cut(pair, "=")
+		if value != "" && (name == EnvTimeout || name == EnvMaxInflight) {
+			defaults[name] = value
+		}
+	}
+	return defaults
 }
 
 // LabelRuntime is the image label by which `lofn build` says what the image

@@ -35,9 +35,16 @@ type Provider interface {
 // could run: the image exists, is meant for this machine and this kind of
 // provider.
 type Resolver interface {
-	// Resolve returns the digest that Function.Digest shall pin, or an error
-	// with code Invalid that names the field at fault.
-	Resolve(ctx context.Context, fn Function) (digest string, err error)
+	// Resolve returns what the function's image is now, or an error with code
+	// Invalid that names the field at fault.
+	Resolve(ctx context.Context, fn Function) (Resolution, error)
+}
+
+// Resolution is what an image's name stood for when its function was accepted:
+// what Function.Digest and Function.Defaults shall be.
+type Resolution struct {
+	Digest   string
+	Defaults map[string]string
 }
 
 // LogStreamer is a Provider that keeps what replicas write.

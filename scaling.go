@@ -37,9 +37,14 @@ func countLabel(labels map[string]string, name string, missing int) (int, error)
 	if !ok {
 		return missing, nil
 	}
+	return count("labels", name, text, maxReplicas)
+}
+
+// count reads a number of things, in the field and by the name given.
+func count(field, name, text string, most int) (int, error) {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > maxReplicas {
-		return 0, Errorf(Invalid, "labels: %s: %q is not a count: use a whole number from 0 to %d", name, text, maxReplicas)
+	if err != nil || n < 0 || n > most {
+		return 0, Errorf(Invalid, "%s: %s: %q is not a count: use a whole number from 0 to %d", field, name, text, most)
 	}
 	return n, nil
 }

@@ -13,19 +13,6 @@ const DefaultTimeout = time.Minute
 // call may take; 0 means without limit.
 const EnvTimeout = "exec_timeout"
 
-// Timeout returns how long a call of the function may take, 0 for no limit.
-func (s Spec) Timeout() (time.Duration, error) {
-	text, ok := s.Env[EnvTimeout]
-	if !ok {
-		return DefaultTimeout, nil
-	}
-	d, err := ParseSeconds(text)
-	if err != nil {
-		return 0, Errorf(Invalid, "envVars: %s: %w", EnvTimeout, err)
-	}
-	return d, nil
-}
-
 // ParseSeconds reads a duration as the environment of functions has it: a Go
 // duration, or a whole number of seconds. It is never negative.
 func ParseSeconds(text string) (time.Duration, error) {

@@ -71,12 +71,14 @@ type FunctionStatus struct {
 	AvailableReplicas      uint64            `json:"availableReplicas"`
 	CreatedAt              time.Time         `json:"createdAt"`
 	Usage                  *FunctionUsage    `json:"usage,omitempty"`
-	// Digest, Generation and Instances are lofn's own and unknown to other
-	// clients. By the generation a client tells the instances of what it has
-	// just deployed from those of what was there before.
-	Digest     string    `json:"digest,omitempty"`
-	Generation int64     `json:"generation,omitempty"`
-	Instances  []Replica `json:"instances,omitempty"`
+	// Digest, Defaults, Generation and Instances are lofn's own and unknown to
+	// other clients. By the generation a client tells the instances of what it
+	// has just deployed from those of what was there before. Defaults are those
+	// of Function.
+	Digest     string            `json:"digest,omitempty"`
+	Defaults   map[string]string `json:"defaults,omitempty"`
+	Generation int64             `json:"generation,omitempty"`
+	Instances  []Replica         `json:"instances,omitempty"`
 }
 
 // FunctionUsage is in thousandths of a core and in bytes.

@@ -33,14 +33,17 @@ func (nothingRuns) Await(context.Context, lofn.Ref, lofn.Revision, bool) {}
 func (nothingRuns) Replicas(lofn.Ref) []lofn.Replica                     { return nil }
 func (nothingRuns) Invocations(lofn.Ref) float64                         { return 3 }
 
-// images resolves every name but missing:latest.
+// images resolves every name but missing:latest. What follows the colon is the
+// image's max_inflight.
 type images struct{}
 
-func (images) Resolve(_ context.Context, fn lofn.Function) (string, error) {
+func (images) Resolve(_ context.Context, fn lofn.Function) (lofn.Resolution, error) {
 	if fn.Spec.Image == "missing:latest" {
-		return "", lofn.Errorf(lofn.Invalid, "image: %q does not exist", fn.Spec.Image)
+		return lofn.Resolution{}, lofn.Errorf(lofn.Invalid, "image: %q does not exist", fn.Spec.Image)
 	}
-	return "sha256:" + fn.Spec.Image, nil
+	_, tag, _ := strings.Cut(fn.Spec.Image, ":")
+	image := lofn.Image{Env: []string{lofn.EnvMaxInflight + "=" + strings.TrimPrefix(tag, "latest")}}
+	return lofn.Resolution{Digest: "sha256:" + fn.Spec.Image, Defaults: image.Defaults()}, nil
 }
 
 // oneLine is a log of one line for whoever asks.
@@ -127,6 +130,7 @@ func TestFunctionsFromCreationToRemoval(t *testing.T) {
 		{"GET", "/system/function/echo.openfaas-fn", "", 200, `"replicas":1`},
 		{"PUT", "/system/functions", `{"service":"echo","image":"echo:2","envVars":{"a":"b"},"namespace":"openfaas-fn"}`, 202, ""},
 		{"GET", "/system/function/echo", "", 200, `"image":"echo:2","envVars":{"a":"b"}`},
+		{"GET", "/system/function/echo", "", 200, `"defaults":{"max_inflight":"2"}`},
 		{"POST", "/system/scale-function/echo", `{"serviceName":"echo","replicas":4}`, 202, ""},
 		{"GET", "/system/function/echo", "", 200, `"replicas":4`},
 		{"POST", "/system/scale-function/echo?namespace=openfaas-fn", `{"replicas":0}`, 202, ""},
@@ -167,6 +171,9 @@ func TestBadDeploymentsChangeNothing(t *testing.T) {
 		{"PUT", "/system/functions", `{"service":"Echo","image":"echo:2"}`, 400, `such as "echo"`},
 		{"PUT", "/system/functions", `{"service":"echo","image":"missing:latest"}`, 400, `"missing:latest" does not exist`},
 		{"PUT", "/system/functions", `{"service":"echo","image":"echo:2","limits":{"memory":"lots"}}`, 400, "limits.memory"},
+		{"PUT", "/system/functions", `{"service":"echo","image":"echo:2","envVars":{"max_inflight":"few"}}`, 400, `envVars: max_inflight: "few"`},
+		{"PUT", "/system/functions", `{"service":"echo","image":"echo:few"}`, 400, `image: max_inflight: "few"`},
+		{"PUT", "/system/functions", `{"service":"echo","image":"echo:2","annotations":{"lofn.dev/max-queue":"x"}}`, 400, "annotations: lofn.dev/max-queue"},
 		{"PUT", "/system/functions", `{"service":"echo","image":"echo:2","secrets":["nope"]}`, 400, "lofn secret create nope"},
 		{"POST", "/system/functions", `{"service":"x","image":"echo:2","namespace":"nowhere"}`, 400, "lofn namespace create nowhere"},
 		{"POST", "/system/scale-function/echo", `{}`, 400, "replicas: is required"},

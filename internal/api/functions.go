@@ -51,7 +51,7 @@ func (a *API) status(fn lofn.Function) lofn.FunctionStatus {
 		}
 	}
 	return lofn.FunctionStatus{
-		Name: fn.Name, Namespace: fn.Namespace, Image: fn.Spec.Image, Digest: fn.Digest, Generation: fn.Generation,
+		Name: fn.Name, Namespace: fn.Namespace, Image: fn.Spec.Image, Digest: fn.Digest, Defaults: fn.Defaults, Generation: fn.Generation,
 		EnvProcess: fn.Spec.Process, EnvVars: fn.Spec.Env, Constraints: fn.Spec.Constraints, Secrets: fn.Spec.Secrets,
 		Labels: notNil(fn.Spec.Labels), Annotations: notNil(fn.Spec.Annotations),
 		Limits: fn.Spec.Limits, Requests: fn.Spec.Requests, ReadOnlyRootFilesystem: fn.Spec.ReadOnlyRootFilesystem,
@@ -179,8 +179,12 @@ func (a *API) admit(r *http.Request, fn *lofn.Function) error {
 	if a.Resolver == nil {
 		return nil
 	}
-	digest, err := a.Resolver.Resolve(ctx, *fn)
-	fn.Digest = digest
+	image, err := a.Resolver.Resolve(ctx, *fn)
+	if err != nil {
+		return err
+	}
+	fn.Digest, fn.Defaults = image.Digest, image.Defaults
+	_, err = fn.Policy() // for what the image says
 	return err
 }
 

@@ -92,6 +92,7 @@ func (p *platform) open(ctx context.Context, data *dataDir, url string) (err err
 			yield(c.Function, c.Wanted, c.Ready)
 		}
 	})
+	p.metrics.CountQueues(p.pool.Queues)
 	return nil
 }
 

@@ -205,6 +205,7 @@ func (p *program) printDescription(d description, verbose bool) error {
 	s.pairs("Annotations", d.Annotations)
 	s.list("Constraints", d.Constraints)
 	s.pairs("Environment", d.EnvVars)
+	s.pairs("Image Defaults", d.Defaults)
 	s.list("Secrets", d.Secrets)
 	s.list("Requests", resources(d.Requests))
 	s.list("Limits", resources(d.Limits))

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,6 +37,8 @@ type caller interface {
 // functions tells what is deployed.
 type functions interface {
 	Function(lofn.Ref) (lofn.Function, bool)
+	// Policy returns what a function says about its calls.
+	Policy(lofn.Ref) (*lofn.Policy, bool)
 }
 
 // meter counts calls of deployed functions.
@@ -87,6 +90,13 @@ type call struct {
 	// says so.
 	timeout time.Duration
 	setBy   string
+
+	policy *lofn.Policy
+	// origin is the page that calls, if it is one.
+	origin string
+	body   *upload
+	// overrun is set when the request's body turns out to be too large.
+	overrun atomic.Bool
 }
 
 func newCall(ref lofn.Ref, id string) *call {
@@ -102,93 +112,48 @@ func callOf(r *http.Request) *call { return r.Context().Value(callKey{}).(*call)
 
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c, err := g.route(r)
+	if c != nil && c.isPreflight(r) {
+		g.answerPreflight(w, r, c)
+		return
+	}
 	if err != nil {
+		c.share(w.Header())
 		g.refuse(w, r, err)
 		return
 	}
 	ctx, cancel := c.context(r.Context())
 	defer cancel()
+	r = r.WithContext(ctx)
+	c.limitBody(r)
+	c.body = receive(w, r)
+	defer c.body.end()
 
-	defer openBothWays(w, r)()
 	ended := g.Meter.Started(c.ref)
 	status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	// Deferred, since the proxy ends a broken response by panicking.
 	defer func() { ended(status.status, time.Since(c.start)) }()
-	g.proxy.ServeHTTP(status, r.WithContext(ctx))
+	g.proxy.ServeHTTP(status, r)
 }
 
 // route finds the function that the path names, and the call's deadline.
 func (g *Gateway) route(r *http.Request) (*call, error) {
 	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), Prefix), "/")
 	ref := lofn.ParseHost(name)
-	fn, ok := g.Functions.Function(ref)
+	policy, ok := g.Functions.Policy(ref)
 	if !ok {
 		return nil, lofn.Errorf(lofn.NotFound, "error finding function %s: it is not deployed in namespace %q", ref, ref.Namespace)
 	}
 	c := newCall(ref, r.Header.Get(lofn.HeaderCallID))
 	c.path = "/" + path
-	return c, c.limit(fn, r.Header.Get(lofn.HeaderTimeout))
-}
-
-// limit sets the call's one deadline: the function's timeout, or less if the
-// client asked for less.
-func (c *call) limit(fn lofn.Function, asked string) (err error) {
-	if c.timeout, err = fn.Spec.Timeout(); err != nil {
-		return err
+	c.origin = r.Header.Get("Origin")
+	if err := c.bound(policy, r.Header.Get(lofn.HeaderTimeout)); err != nil {
+		return c, err
 	}
-	c.setBy = "its " + lofn.EnvTimeout
-	if fn.Spec.Env[lofn.EnvTimeout] == "" {
-		c.setBy = "the default of " + lofn.EnvTimeout
-	}
-	if asked == "" {
-		return nil
-	}
-	d, err := lofn.ParseSeconds(asked)
-	if err != nil {
-		return lofn.Errorf(lofn.Invalid, "%s: %w", lofn.HeaderTimeout, err)
-	}
-	if d > 0 && (c.timeout == 0 || d < c.timeout) {
-		c.timeout, c.setBy = d, "the caller's "+lofn.HeaderTimeout
-	}
-	return nil
-}
-
-// context returns a context that carries the call and ends with its deadline.
-func (c *call) context(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx = context.WithValue(ctx, callKey{}, c)
-	if c.timeout == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithDeadline(ctx, c.deadline())
-}
-
-// deadline is the end of the call's time, zero if there is none.
-func (c *call) deadline() time.Time {
-	if c.timeout == 0 {
-		return time.Time{}
-	}
-	return c.start.Add(c.timeout)
-}
-
-// isExpired reports whether the call's time is over, to the millisecond: timers
-// and clocks need not agree on less.
-func (c *call) isExpired() bool {
-	return c.timeout > 0 && time.Until(c.deadline()) < time.Millisecond
+	return c, c.checkLength(r)
 }
 
 // started is when the call began, as the contract's header has it.
 func (c *call) started() string { return strconv.FormatInt(c.start.UnixNano(), 10) }
-
-// remaining is how much of the deadline is left, as a header for the function.
-func (c *call) remaining() string {
-	left := max(c.timeout-time.Since(c.start), time.Millisecond)
-	return left.Round(time.Millisecond).String()
-}
-
-// expired is the error of a call whose deadline has passed.
-func (c *call) expired() error {
-	return lofn.Errorf(lofn.DeadlineExceeded, "gateway: function %s did not finish within %v, as %s allows", c.ref, c.timeout, c.setBy)
-}
 
 // rewrite makes the function's request of the client's.
 func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
@@ -230,6 +195,9 @@ func (g *Gateway) answer(resp *http.Response) error {
 	c := callOf(resp.Request)
 	h := resp.Header
 	g.sign(h, c)
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		c.body.answered(h)
+	}
 	setDefault(h, lofn.HeaderDurationSeconds, c.took())
 	if h.Get("Content-Type") == "" && resp.ContentLength != 0 {
 		h.Set("Content-Type", contentType(resp.Request.Header.Get("Content-Type")))
@@ -242,6 +210,7 @@ func (g *Gateway) sign(h http.Header, c *call) {
 	h.Set(lofn.HeaderCallID, c.id)
 	h.Set(lofn.HeaderStartTime, c.started())
 	h.Set(lofn.HeaderServedBy, "lofn/"+g.Release)
+	c.share(h)
 }
 
 // took is how long the call took until now, in seconds.
@@ -265,6 +234,11 @@ const statusClientGone = 499
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r)
 	g.sign(w.Header(), c)
+	c.body.refused(w.Header(), c.overrun.Load())
+	if c.overrun.Load() {
+		g.refuse(w, r, c.tooLarge())
+		return
+	}
 	if lofn.CodeOf(err) == lofn.Unreachable && r.Context().Err() == nil {
 		g.Log.Warn("a function broke a call off", "function", c.ref, "call", c.id, "reason", errors.Unwrap(err))
 	}

@@ -70,6 +70,8 @@ type platform struct {
 	functions lofn.Store[lofn.Function]
 	provider  *fake.Provider
 	metrics   *telemetry.Metrics
+	pool      *pool.Pool
+	caller    *invoke.Caller
 	closeDoor func()
 }
 
@@ -96,7 +98,9 @@ func start(t testing.TB, d door, handler http.Handler) *platform {
 		defer close(done)
 		reconciler.Run(ctx)
 	}()
+	p.metrics.CountQueues(replicas.Queues)
 	caller := invoke.NewCaller(replicas)
+	p.pool, p.caller = replicas, caller
 	front := gateway.New(gateway.Config{
 		Caller: caller, Functions: replicas, Meter: p.metrics, Release: "test", Log: log,
 	})

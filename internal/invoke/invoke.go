@@ -21,6 +21,8 @@ import (
 // pool lends replicas, and waits until there is one.
 type pool interface {
 	Lease(ctx context.Context, ref lofn.Ref) (lofn.Lease, error)
+	// Again is Lease for a call whose lease came to nothing.
+	Again(ctx context.Context, ref lofn.Ref) (lofn.Lease, error)
 }
 
 // Caller calls functions. It is safe for concurrent use.
@@ -53,15 +55,15 @@ func (c *Caller) Close() { c.transport.CloseIdleConnections() }
 // scheme and host are overwritten, the Host header is kept. A replica that
 // refuses the connection did not see the call, so another one is asked, until
 // the request's context ends. Errors have code NotFound, Unavailable,
-// DeadlineExceeded or Unreachable, or are the context's.
+// Overloaded, DeadlineExceeded or Unreachable, or are the context's.
 func (c *Caller) Call(ref lofn.Ref, req *http.Request) (*http.Response, error) {
 	// The transport closes the body on a failed attempt; the next needs it.
 	body := req.Body
 	if body != nil && body != http.NoBody {
 		req.Body = io.NopCloser(body)
 	}
-	for {
-		lease, err := c.pool.Lease(req.Context(), ref)
+	for admit := c.pool.Lease; ; admit = c.pool.Again {
+		lease, err := admit(req.Context(), ref)
 		if err != nil {
 			return nil, err
 		}

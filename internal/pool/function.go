@@ -1,11 +1,11 @@
 package pool
 
 import (
-	"context"
-	"errors"
-	"maps"
+	"cmp"
+	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lofn"
@@ -13,77 +13,113 @@ import (
 
 // function is the pool's view of one function.
 type function struct {
-	mu      sync.Mutex
-	spec    lofn.Function
-	members map[string]*member
-	// held counts the calls that wait for a replica.
-	held int
-	// changed is closed and replaced whenever a held call should look again.
-	changed chan struct{}
+	ref lofn.Ref
+	// wake is Pool.wake. Where the lock is held, or the caller may hold one of
+	// its own, it runs on a goroutine.
+	wake func(lofn.Ref)
+
+	spec   atomic.Pointer[lofn.Function]
+	policy atomic.Pointer[lofn.Policy]
+
+	mu sync.Mutex
+	// members are the replicas, in the order in which they came; the last one
+	// lent is members[last].
+	members []*member
+	last    int
+	queue   queue
 	gone    bool
 }
 
 // member is one replica with the calls that hold it.
 type member struct {
-	replica  lofn.Replica
-	calls    int
+	function *function
+	// replica is replaced and never changed, for leases share it.
+	replica *lofn.Replica
+	calls   int
+	// limit is how many calls it takes, as the function said when it was
+	// deployed in the replica's generation.
+	limit    int
 	draining bool
 	// suspect members refused a connection a moment ago.
 	suspect bool
+	// usable says that calls may be sent to it, unless it has enough.
+	usable bool
 	// idle is closed when the last call of a draining member ended.
 	idle chan struct{}
 }
 
-func newFunction() *function {
-	return &function{members: make(map[string]*member), changed: make(chan struct{})}
+func newFunction(fn lofn.Function, wake func(lofn.Ref)) *function {
+	f := &function{ref: fn.Ref, wake: wake}
+	f.declare(fn)
+	return f
 }
 
-// take returns a lease if there is a ready replica, an error if waiting for
-// one is in vain, and else the channel that closes when something changed.
-func (f *function) take(ref lofn.Ref) (*lease, <-chan struct{}, error) {
+// declare takes in what the function shall be. What it says was checked before
+// it was stored; a value that makes no sense all the same counts as absent.
+func (f *function) declare(fn lofn.Function) {
+	policy, _ := fn.Policy()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.gone {
-		return nil, nil, notFound(ref)
+	f.spec.Store(&fn)
+	f.policy.Store(&policy)
+	for _, m := range f.members {
+		if m.replica.Generation == fn.Generation {
+			m.limit = f.limit()
+		}
 	}
-	if best := f.leastBusy(); best != nil {
-		best.calls++
-		return &lease{replica: best.replica, function: f, member: best}, nil, nil
-	}
-	if f.broken() {
-		// Why is for those who may see the function's log.
-		return nil, nil, lofn.Errorf(lofn.Unavailable, "function %s cannot start; lofn describe %s says why", ref, ref.Name)
-	}
-	return nil, f.changed, nil
+	f.settle()
 }
+
+// limit is how many calls a replica of the newest generation takes.
+func (f *function) limit() int { return cmp.Or(f.policy.Load().MaxInflight, math.MaxInt) }
 
 // asleep reports whether the function has been scaled to zero.
 func (f *function) asleep() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.gone && f.spec.Replicas == 0
+	return !f.gone && f.spec.Load().Replicas == 0
 }
 
-func (f *function) hold(n int) {
+// take returns a lease if a replica is free and nobody waits for it.
+func (f *function) take() *lease {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.held += n
+	if f.gone || f.queue.waiting() > 0 {
+		return nil
+	}
+	return f.next()
 }
 
-// leastBusy returns the ready member with the fewest calls, nil if none is
-// ready.
+// next lends the member with the fewest calls, nil if none takes one more.
+func (f *function) next() *lease {
+	m := f.leastBusy()
+	if m == nil {
+		return nil
+	}
+	m.calls++
+	return &lease{member: m, replica: m.replica}
+}
+
+// leastBusy looks from behind the last one lent on, so that equals take turns.
 func (f *function) leastBusy() *member {
 	var best *member
-	for _, m := range f.members {
-		if m.usable() && (best == nil || m.calls < best.calls) {
-			best = m
+	at, found := f.last, 0
+	for range f.members {
+		if at++; at >= len(f.members) {
+			at = 0
+		}
+		m := f.members[at]
+		if !m.usable || m.calls >= m.limit || best != nil && m.calls >= best.calls {
+			continue
+		}
+		if best, found = m, at; m.calls == 0 {
+			break
 		}
 	}
+	if best != nil {
+		f.last = found
+	}
 	return best
-}
-
-func (m *member) usable() bool {
-	return m.replica.State == lofn.Ready && !m.draining && !m.suspect
 }
 
 // broken reports whether every replica has failed again and again.
@@ -96,11 +132,43 @@ func (f *function) broken() bool {
 	return len(f.members) > 0
 }
 
-func (f *function) release(m *member) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	m.calls--
-	m.closeIfIdle()
+// settle gives waiting calls what there is for them, after any change.
+func (f *function) settle() {
+	f.serve()
+	switch {
+	case f.queue.waiting() == 0:
+	case f.gone:
+		f.queue.dismiss(notFound(f.ref))
+	case f.broken():
+		f.queue.dismiss(cannotStart(f.ref))
+	case f.spec.Load().Replicas == 0:
+		go f.wake(f.ref)
+	}
+}
+
+// serve hands what is free to those who wait, the first one first.
+func (f *function) serve() {
+	for f.queue.waiting() > 0 && !f.gone {
+		l := f.next()
+		if l == nil {
+			return
+		}
+		f.queue.pop(turn{lease: l})
+	}
+}
+
+// end is the end of a call. Its place goes to the first of those who wait.
+func (f *function) end(l *lease) {
+	if l.ended {
+		return
+	}
+	l.ended = true
+	l.member.calls--
+	l.member.closeIfIdle()
+	f.queue.passed++
+	if f.queue.waiting() > 0 {
+		f.serve()
+	}
 }
 
 func (m *member) closeIfIdle() {
@@ -109,42 +177,64 @@ func (m *member) closeIfIdle() {
 	}
 }
 
+// judge decides anew whether the member may be sent calls.
+func (m *member) judge() {
+	m.usable = m.replica.State == lofn.Ready && !m.draining && !m.suspect
+}
+
 func (f *function) drain(id string) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m, ok := f.members[id]
-	if !ok {
-		m = &member{idle: make(chan struct{})}
+	i := f.index(id)
+	if i < 0 {
+		none := make(chan struct{})
+		close(none)
+		return none
 	}
+	m := f.members[i]
 	if !m.draining {
 		m.draining = true
+		m.judge()
 		m.closeIfIdle()
 	}
 	return m.idle
 }
 
+// index is where the replica is among the members, -1 for nowhere.
+func (f *function) index(id string) int {
+	return slices.IndexFunc(f.members, func(m *member) bool { return m.replica.ID == id })
+}
+
 func (f *function) update(r lofn.Replica) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m, ok := f.members[r.ID]
+	i := f.index(r.ID)
 	switch {
+	case r.State == lofn.Gone && i >= 0:
+		f.members = slices.Delete(f.members, i, i+1)
 	case r.State == lofn.Gone:
-		delete(f.members, r.ID)
-	case ok:
-		m.replica, m.suspect = r, false
+	case i >= 0:
+		m := f.members[i]
+		m.replica, m.suspect = &r, false
+		m.judge()
 	default:
-		f.members[r.ID] = &member{replica: r, idle: make(chan struct{})}
+		m := &member{function: f, replica: &r, limit: f.limit(), idle: make(chan struct{})}
+		m.judge()
+		f.members = append(f.members, m)
 	}
-	f.signal()
+	f.settle()
 }
 
 // forget fails the calls that wait and returns the IDs of the replicas.
-func (f *function) forget() []string {
+func (f *function) forget() (ids []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gone = true
-	f.signal()
-	return slices.Collect(maps.Keys(f.members))
+	f.settle()
+	for _, m := range f.members {
+		ids = append(ids, m.replica.ID)
+	}
+	return ids
 }
 
 // suspicion is how long a replica that refused a connection is left alone if
@@ -152,27 +242,13 @@ func (f *function) forget() []string {
 const suspicion = time.Second
 
 func (f *function) suspect(m *member) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	m.suspect = true
+	m.judge()
 	time.AfterFunc(suspicion, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		m.suspect = false
-		f.signal()
+		m.judge()
+		f.settle()
 	})
-}
-
-// signal makes every held call look again.
-func (f *function) signal() {
-	close(f.changed)
-	f.changed = make(chan struct{})
-}
-
-// expired says why a held call ended without a replica.
-func (f *function) expired(ctx context.Context, ref lofn.Ref) error {
-	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return ctx.Err()
-	}
-	return lofn.Errorf(lofn.DeadlineExceeded, "function %s: no replica became ready in time; lofn describe %s says why", ref, ref.Name)
 }

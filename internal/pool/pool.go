@@ -1,12 +1,17 @@
 // Package pool knows the replicas of every function and lends them to calls:
 // each call holds a lease on one replica from its start to the end of its
-// response. Calls for a function without a ready replica wait here until there
-// is one, so that a cold start or a restart is a delay and not an error.
+// response. A replica has no more calls than its function allows. Calls for
+// which no replica is free or ready wait here in the order in which they came,
+// so that a cold start, a restart or a crowd is a delay and not an error; as
+// many of them as the function allows.
 package pool
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"lofn"
 )
@@ -41,14 +46,12 @@ func (p *Pool) Declare(fn lofn.Function) {
 	p.mu.Lock()
 	f, ok := p.functions[fn.Ref]
 	if !ok {
-		f = newFunction()
-		p.functions[fn.Ref] = f
+		p.functions[fn.Ref] = newFunction(fn, p.wake)
 	}
 	p.mu.Unlock()
-
-	f.mu.Lock()
-	f.spec = fn
-	f.mu.Unlock()
+	if ok {
+		f.declare(fn)
+	}
 }
 
 // Forget makes a function unknown. Calls that wait for it fail with code
@@ -83,48 +86,57 @@ func (p *Pool) Update(r lofn.Replica) {
 	}
 }
 
-// Lease waits for a ready replica of the function, the least busy one, and
-// lends it. The caller must Release the lease. It fails with NotFound for an
-// unknown function, Unavailable for one that keeps failing to start, and
+// Lease lends the least busy ready replica of the function, and waits its turn
+// for one if all are busy or none is ready. The caller must Release the lease.
+// It fails with NotFound for an unknown function, Unavailable for one that
+// keeps failing to start, Overloaded if too many calls wait already, and
 // DeadlineExceeded or the context's error when ctx ends first.
 func (p *Pool) Lease(ctx context.Context, ref lofn.Ref) (lofn.Lease, error) {
+	return p.lease(ctx, ref, false)
+}
+
+// Again is Lease for a call that had a lease already, on a replica that did not
+// take it: it was admitted, so it waits before all others, if it has to, and is
+// not refused for want of room.
+func (p *Pool) Again(ctx context.Context, ref lofn.Ref) (lofn.Lease, error) {
+	return p.lease(ctx, ref, true)
+}
+
+func (p *Pool) lease(ctx context.Context, ref lofn.Ref, again bool) (lofn.Lease, error) {
 	f := p.function(ref)
 	if f == nil {
 		return nil, notFound(ref)
 	}
-	l, changed, err := f.take(ref)
-	if err != nil {
-		return nil, err
-	}
+	l, w, err := f.enter(again)
 	if l != nil {
 		return l, nil
 	}
-	f.hold(+1)
-	defer f.hold(-1)
-	for l == nil && err == nil {
-		if f.asleep() {
-			p.wake(ref)
-		}
-		select {
-		case <-changed:
-			l, changed, err = f.take(ref)
-		case <-ctx.Done():
-			return nil, f.expired(ctx, ref)
-		}
+	if f.asleep() {
+		p.wake(ref)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return l, nil
+	began := time.Now()
+	select {
+	case t := <-w.turn:
+		if t.err != nil {
+			return nil, t.err
+		}
+		return t.lease, nil
+	case <-ctx.Done():
+		return nil, f.leave(ctx, w, time.Since(began))
+	}
 }
 
-// TryLease is Lease without the waiting: false means that no replica is ready.
+// TryLease is Lease without the waiting: false means that no replica is free
+// now, or that others wait for one.
 func (p *Pool) TryLease(ref lofn.Ref) (lofn.Lease, bool) {
 	f := p.function(ref)
 	if f == nil {
 		return nil, false
 	}
-	l, _, _ := f.take(ref)
+	l := f.take()
 	return l, l != nil
 }
 
@@ -134,9 +146,17 @@ func (p *Pool) Function(ref lofn.Ref) (lofn.Function, bool) {
 	if f == nil {
 		return lofn.Function{}, false
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.spec, true
+	return *f.spec.Load(), true
+}
+
+// Policy returns what a function says about its calls, and whether it is
+// declared. The policy is shared and must not be changed.
+func (p *Pool) Policy(ref lofn.Ref) (*lofn.Policy, bool) {
+	f := p.function(ref)
+	if f == nil {
+		return nil, false
+	}
+	return f.policy.Load(), true
 }
 
 // Drain lets no further call onto the replica and waits until the calls that
@@ -173,7 +193,21 @@ func (p *Pool) Load(ref lofn.Ref) (inFlight, waiting int) {
 	for _, m := range f.members {
 		inFlight += m.calls
 	}
-	return inFlight, f.held
+	return inFlight, f.queue.waiting()
+}
+
+// Queues yields, for every function, how many calls wait and how many were
+// refused since it was declared because too many waited.
+func (p *Pool) Queues(yield func(fn lofn.Ref, waiting int, refused uint64)) {
+	p.mu.RLock()
+	all := slices.Collect(maps.Values(p.functions))
+	p.mu.RUnlock()
+	for _, f := range all {
+		f.mu.Lock()
+		waiting, refused := f.queue.waiting(), f.queue.refused
+		f.mu.Unlock()
+		yield(f.ref, waiting, refused)
+	}
 }
 
 func (p *Pool) function(ref lofn.Ref) *function {
@@ -182,25 +216,35 @@ func (p *Pool) function(ref lofn.Ref) *function {
 	return p.functions[ref]
 }
 
-// lease is the pool's lofn.Lease.
+// lease is the pool's lofn.Lease. Its function's lock guards it.
 type lease struct {
-	replica  lofn.Replica
-	function *function
-	member   *member
-	once     sync.Once
+	member  *member
+	replica *lofn.Replica
+	ended   bool
 }
 
-func (l *lease) Replica() lofn.Replica { return l.replica }
+func (l *lease) Replica() lofn.Replica { return *l.replica }
 
 func (l *lease) Release() {
-	l.once.Do(func() { l.function.release(l.member) })
+	f := l.member.function
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.end(l)
 }
 
 func (l *lease) Refused() {
-	l.function.suspect(l.member)
-	l.Release()
+	f := l.member.function
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.suspect(l.member)
+	f.end(l)
 }
 
 func notFound(ref lofn.Ref) error {
 	return lofn.Errorf(lofn.NotFound, "error finding function %s: it is not deployed in namespace %q", ref, ref.Namespace)
+}
+
+// cannotStart leaves the reason to those who may see the function's log.
+func cannotStart(ref lofn.Ref) error {
+	return lofn.Errorf(lofn.Unavailable, "function %s cannot start; lofn describe %s says why", ref, ref.Name)
 }

@@ -6,7 +6,9 @@ package problem
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 
 	"lofn"
 )
@@ -55,7 +57,19 @@ func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) 
 	if status == http.StatusInternalServerError {
 		log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
+	if status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", retryAfter(err))
+	}
 	http.Error(w, err.Error(), status)
+}
+
+// retryAfter is when to call again, in whole seconds and never at once.
+func retryAfter(err error) string {
+	seconds := 1.0
+	if e, ok := errors.AsType[*lofn.Error](err); ok {
+		seconds = max(seconds, math.Ceil(e.RetryAfter.Seconds()))
+	}
+	return strconv.Itoa(int(seconds))
 }
 
 // Handler is an http.Handler that may fail.

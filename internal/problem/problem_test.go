@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"lofn"
 	"lofn/internal/problem"
@@ -32,6 +33,20 @@ func TestABodyOverTheLimitIs413(t *testing.T) {
 	_, err := io.ReadAll(http.MaxBytesReader(httptest.NewRecorder(), io.NopCloser(strings.NewReader("12345")), 3))
 	if got := problem.Status(lofn.Errorf(lofn.Invalid, "body: %w", err)); got != http.StatusRequestEntityTooLarge {
 		t.Errorf("status %d, want 413", got)
+	}
+}
+
+func TestAnOverloadSaysWhenToComeBack(t *testing.T) {
+	for err, want := range map[error]string{
+		lofn.Errorf(lofn.Overloaded, "full"):                                    "1",
+		&lofn.Error{Code: lofn.Overloaded, RetryAfter: 2100 * time.Millisecond}: "3",
+		lofn.Errorf(lofn.Unavailable, "asleep"):                                 "",
+	} {
+		w := httptest.NewRecorder()
+		problem.Write(w, httptest.NewRequest("GET", "/", nil), slog.New(slog.DiscardHandler), fmt.Errorf("around: %w", err))
+		if got := w.Header().Get("Retry-After"); got != want {
+			t.Errorf("%v: Retry-After is %q, want %q", err, got, want)
+		}
 	}
 }
 

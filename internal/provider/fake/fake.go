@@ -91,8 +91,8 @@ func (p *Provider) Close(ctx context.Context) error {
 }
 
 // Resolve implements lofn.Resolver: any image exists.
-func (p *Provider) Resolve(_ context.Context, fn lofn.Function) (string, error) {
-	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(fn.Spec.Image))), nil
+func (p *Provider) Resolve(_ context.Context, fn lofn.Function) (lofn.Resolution, error) {
+	return lofn.Resolution{Digest: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(fn.Spec.Image)))}, nil
 }
 
 // Fail makes every start of a replica of the function fail with the reason

@@ -5,6 +5,7 @@ package process_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -217,15 +218,19 @@ func TestResolve(t *testing.T) {
 		"container": "container provider",
 		"foreign":   "s390x",
 	} {
-		digest, err := r.Resolve(t.Context(), function("any", image))
-		if want == "" && (err != nil || !strings.HasPrefix(digest, "sha256:")) {
-			t.Errorf("%s: digest %q, error %v", image, digest, err)
+		got, err := r.Resolve(t.Context(), function("any", image))
+		if want == "" && (err != nil || !strings.HasPrefix(got.Digest, "sha256:")) {
+			t.Errorf("%s: digest %q, error %v", image, got.Digest, err)
 		}
 		if want != "" && (lofn.CodeOf(err) != lofn.Invalid || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: error %v", image, err)
 		}
 	}
-	for _, env := range []string{"mode=afterburn", "exec_timeout=soon", "ready_timeout=0"} {
+	change("limited", func(i *lofn.Image) { i.Env = append(i.Env, "max_inflight=7", "exec_timeout=9s", "write_timeout=8s") })
+	if got, err := r.Resolve(t.Context(), function("any", "limited")); err != nil || !maps.Equal(got.Defaults, map[string]string{"max_inflight": "7", "exec_timeout": "9s"}) {
+		t.Errorf("of the image's environment it took %v, error %v", got.Defaults, err)
+	}
+	for _, env := range []string{"mode=afterburn", "exec_timeout=soon", "ready_timeout=0", "max_inflight=few"} {
 		name, _, _ := strings.Cut(env, "=")
 		if _, err := r.Resolve(t.Context(), function("any", "self", env)); lofn.CodeOf(err) != lofn.Invalid || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: error %v", env, err)

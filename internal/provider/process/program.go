@@ -60,6 +60,11 @@ func newProgram(fn lofn.Function, id string, image lofn.Image, c Config) (*progr
 		// One default for all modes: the gateway's.
 		p.watchdog.ExecTimeout = lofn.DefaultTimeout
 	}
+	if policy, _ := fn.Policy(); policy.MaxInflight > 0 {
+		// The pool counts, and has the calls wait. A second count would learn
+		// later that a caller has left, and refuse the next call.
+		p.watchdog.MaxInflight = 0
+	}
 	if p.env["prefix_logs"] == "" {
 		// The log keeps the time and the instance of each line.
 		p.watchdog.PrefixLogs = false

@@ -94,18 +94,18 @@ func (p *Provider) Close(ctx context.Context) error {
 }
 
 // Resolve implements lofn.Resolver.
-func (p *Provider) Resolve(ctx context.Context, fn lofn.Function) (digest string, err error) {
+func (p *Provider) Resolve(ctx context.Context, fn lofn.Function) (lofn.Resolution, error) {
 	image, err := p.config.Images.Resolve(ctx, fn.Spec.Image)
 	if err != nil {
-		return "", err
+		return lofn.Resolution{}, err
 	}
 	if err := suits(fn.Spec.Image, image); err != nil {
-		return "", err
+		return lofn.Resolution{}, err
 	}
 	if _, err := newProgram(fn, "", image, p.config); err != nil {
-		return "", err
+		return lofn.Resolution{}, err
 	}
-	return image.Digest, nil
+	return lofn.Resolution{Digest: image.Digest, Defaults: image.Defaults()}, nil
 }
 
 // suits reports whether an image can run as processes of this machine.

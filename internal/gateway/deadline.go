@@ -1,0 +1,69 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"lofn"
+)
+
+// limit is bound for the lane, to which it says errRest if the function wants
+// what only net/http's door does.
+func (c *call) limit(fn lofn.Function, asked string) error {
+	policy, err := fn.Policy()
+	if err != nil || len(policy.Origins) > 0 || policy.MaxBody > 0 {
+		return errRest
+	}
+	return c.bound(&policy, asked)
+}
+
+// bound sets the call's one deadline: the function's timeout, or less if the
+// client asked for less.
+func (c *call) bound(policy *lofn.Policy, asked string) error {
+	c.policy, c.timeout, c.setBy = policy, policy.Timeout, policy.TimeoutBy
+	if asked == "" {
+		return nil
+	}
+	d, err := lofn.ParseSeconds(asked)
+	if err != nil {
+		return lofn.Errorf(lofn.Invalid, "%s: %w", lofn.HeaderTimeout, err)
+	}
+	if d > 0 && (c.timeout == 0 || d < c.timeout) {
+		c.timeout, c.setBy = d, "the caller's "+lofn.HeaderTimeout
+	}
+	return nil
+}
+
+// context returns a context that carries the call and ends with its deadline.
+func (c *call) context(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx = context.WithValue(ctx, callKey{}, c)
+	if c.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, c.deadline())
+}
+
+// deadline is the end of the call's time, zero if there is none.
+func (c *call) deadline() time.Time {
+	if c.timeout == 0 {
+		return time.Time{}
+	}
+	return c.start.Add(c.timeout)
+}
+
+// isExpired reports whether the call's time is over, to the millisecond: timers
+// and clocks need not agree on less.
+func (c *call) isExpired() bool {
+	return c.timeout > 0 && time.Until(c.deadline()) < time.Millisecond
+}
+
+// remaining is how much of the deadline is left, as a header for the function.
+func (c *call) remaining() string {
+	left := max(c.timeout-time.Since(c.start), time.Millisecond)
+	return left.Round(time.Millisecond).String()
+}
+
+// expired is the error of a call whose deadline has passed.
+func (c *call) expired() error {
+	return lofn.Errorf(lofn.DeadlineExceeded, "gateway: function %s did not finish within %v, as %s allows", c.ref, c.timeout, c.setBy)
+}
