@@ -31,8 +31,8 @@ const (
 // overloaded is a function that can serve little.
 var overloaded = lofn.Deployment{
 	Service: "overload", Namespace: lofn.DefaultNamespace,
-	EnvVars:     map[string]string{"max_inflight": strconv.Itoa(atOnce)},
-	Annotations: map[string]string{"lofn.dev/max-queue": strconv.Itoa(mayWait)},
+	EnvVars:     map[string]string{lofn.EnvMaxInflight: strconv.Itoa(atOnce)},
+	Annotations: map[string]string{lofn.AnnotationMaxQueue: strconv.Itoa(mayWait)},
 }
 
 // measureOverload offers a function ten times what it can serve.

@@ -7,16 +7,6 @@ import (
 	"lofn"
 )
 
-// limit is bound for the lane, to which it says errRest if the function wants
-// what only net/http's door does.
-func (c *call) limit(fn lofn.Function, asked string) error {
-	policy, err := fn.Policy()
-	if err != nil || len(policy.Origins) > 0 || policy.MaxBody > 0 {
-		return errRest
-	}
-	return c.bound(&policy, asked)
-}
-
 // bound sets the call's one deadline: the function's timeout, or less if the
 // client asked for less.
 func (c *call) bound(policy *lofn.Policy, asked string) error {
@@ -49,12 +39,6 @@ func (c *call) deadline() time.Time {
 		return time.Time{}
 	}
 	return c.start.Add(c.timeout)
-}
-
-// isExpired reports whether the call's time is over, to the millisecond: timers
-// and clocks need not agree on less.
-func (c *call) isExpired() bool {
-	return c.timeout > 0 && time.Until(c.deadline()) < time.Millisecond
 }
 
 // remaining is how much of the deadline is left, as a header for the function.

@@ -31,6 +31,8 @@ type exchange struct {
 	lease       lofn.Lease
 	upstream    *upstream
 	attempts    int
+	// admitted is set once the call had a lease.
+	admitted bool
 	// sent is set when a byte of the request went out on the connection.
 	sent  bool
 	reply reply
@@ -72,8 +74,8 @@ func (c *client) newExchange(body []byte) (*exchange, error) {
 		return nil, errRest
 	}
 	ref := lofn.ParseHost(string(name))
-	fn, ok := c.loop.lane.gateway.Functions.Function(ref)
-	if !ok {
+	policy, ok := c.loop.lane.gateway.Functions.Policy(ref)
+	if !ok || len(policy.Origins) > 0 || policy.MaxBody > 0 && r.ContentLength > policy.MaxBody {
 		return nil, errRest
 	}
 	id := string(http1.Value(r.Headers, http1.CallID))
@@ -82,7 +84,7 @@ func (c *client) newExchange(body []byte) (*exchange, error) {
 	}
 	e := &exchange{call: newCall(ref, id), client: c, keep: r.KeepAlive}
 	e.path = string(r.Target[len(Prefix)+len(name):])
-	if e.limit(fn, string(http1.Value(r.Headers, http1.Timeout))) != nil {
+	if e.bound(policy, string(http1.Value(r.Headers, http1.Timeout))) != nil {
 		return nil, errRest
 	}
 	method := string(r.Method)
@@ -112,9 +114,13 @@ func (e *exchange) lend() {
 	}
 	ctx, cancel := e.context(context.Background())
 	e.stopWaiting = cancel
+	wait := lane.leases.Lease
+	if e.admitted {
+		wait = lane.leases.Again
+	}
 	go func() {
 		defer cancel()
-		lease, err := lane.leases.Lease(ctx, e.ref)
+		lease, err := wait(ctx, e.ref)
 		if !e.client.loop.post(func() { e.lent(lease, err) }) && err == nil {
 			lease.Release()
 		}
@@ -151,7 +157,7 @@ func (e *exchange) refresh() {
 
 // use makes the call with a lease.
 func (e *exchange) use(lease lofn.Lease) {
-	e.lease, e.sent = lease, false
+	e.lease, e.admitted, e.sent = lease, true, false
 	u, err := e.client.loop.reach(lease.Replica(), e.repeatable)
 	switch {
 	case err == nil:

@@ -36,7 +36,6 @@ type caller interface {
 
 // functions tells what is deployed.
 type functions interface {
-	Function(lofn.Ref) (lofn.Function, bool)
 	// Policy returns what a function says about its calls.
 	Policy(lofn.Ref) (*lofn.Policy, bool)
 }

@@ -16,6 +16,8 @@ type leases interface {
 	// TryLease is Lease without the waiting.
 	TryLease(lofn.Ref) (lofn.Lease, bool)
 	Lease(context.Context, lofn.Ref) (lofn.Lease, error)
+	// Again is Lease for a call whose replica did not take it.
+	Again(context.Context, lofn.Ref) (lofn.Lease, error)
 }
 
 // Lane is a second door to the same functions, for plain calls: requests in

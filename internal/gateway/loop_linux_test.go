@@ -80,7 +80,8 @@ func TestCallsPassReplicasThatAreGone(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			address := map[string]string{"unix": filepath.Join(dir, network), "tcp": "127.0.0.1:0"}[network]
-			url, p := laneOf(t, append(gone, replica(t, network, address, mirrorRequest))...)
+			alive := replica(t, network, address, mirrorRequest)
+			url, p := laneOf(t, append(gone, alive)...)
 			for range 20 {
 				resp, err := http.Post(url+"/function/echo", "text/plain", strings.NewReader("body"))
 				if err != nil {
@@ -91,6 +92,10 @@ func TestCallsPassReplicasThatAreGone(t *testing.T) {
 				if resp.StatusCode != 200 || !strings.Contains(string(body), `body="body"`) {
 					t.Fatalf("got %d %q", resp.StatusCode, body)
 				}
+			}
+			alive.Function = echo
+			if err := p.Drain(t.Context(), alive); err != nil { // waits for its calls
+				t.Error(err)
 			}
 			if inFlight, waiting := p.Load(echo); inFlight != 0 || waiting != 0 {
 				t.Errorf("afterwards %d calls are in flight and %d wait", inFlight, waiting)

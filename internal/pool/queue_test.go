@@ -288,7 +288,7 @@ func TestACrashLoopEndsTheWait(t *testing.T) {
 		wait(t.Context(), p, "1st", results)
 		wait(t.Context(), p, "2nd", results)
 		crashed := replica("a", lofn.Failed)
-		crashed.Restarts = 3
+		crashed.Failures = 3
 		p.Update(crashed)
 		for range 2 {
 			if r := <-results; lofn.CodeOf(r.err) != lofn.Unavailable {
