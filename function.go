@@ -148,6 +148,9 @@ func (s Spec) Validate() error {
 	if _, err := s.Timeout(); err != nil {
 		return err
 	}
+	if _, err := s.StreamTimeout(); err != nil {
+		return err
+	}
 	_, err := s.Scaling()
 	return err
 }

@@ -13,15 +13,30 @@ const DefaultTimeout = time.Minute
 // call may take; 0 means without limit.
 const EnvTimeout = "exec_timeout"
 
+// EnvStreamTimeout is the same for connections that switch to another protocol,
+// such as WebSocket, and for answers that were asked for as a stream of events.
+// Those end when a side wants them to, unless this says otherwise.
+const EnvStreamTimeout = "stream_timeout"
+
 // Timeout returns how long a call of the function may take, 0 for no limit.
 func (s Spec) Timeout() (time.Duration, error) {
-	text, ok := s.Env[EnvTimeout]
+	return s.duration(EnvTimeout, DefaultTimeout)
+}
+
+// StreamTimeout returns how long a stream of the function may last, 0 for no
+// limit.
+func (s Spec) StreamTimeout() (time.Duration, error) {
+	return s.duration(EnvStreamTimeout, 0)
+}
+
+func (s Spec) duration(name string, missing time.Duration) (time.Duration, error) {
+	text, ok := s.Env[name]
 	if !ok {
-		return DefaultTimeout, nil
+		return missing, nil
 	}
 	d, err := ParseSeconds(text)
 	if err != nil {
-		return 0, Errorf(Invalid, "envVars: %s: %w", EnvTimeout, err)
+		return 0, Errorf(Invalid, "envVars: %s: %w", name, err)
 	}
 	return d, nil
 }

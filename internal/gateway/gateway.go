@@ -87,6 +87,8 @@ type call struct {
 	// says so.
 	timeout time.Duration
 	setBy   string
+	// stream is set for a call that may have no end by itself.
+	stream bool
 }
 
 func newCall(ref lofn.Ref, id string) *call {
@@ -127,18 +129,29 @@ func (g *Gateway) route(r *http.Request) (*call, error) {
 	}
 	c := newCall(ref, r.Header.Get(lofn.HeaderCallID))
 	c.path = "/" + path
-	return c, c.limit(fn, r.Header.Get(lofn.HeaderTimeout))
+	c.stream = asksForStream(r.Header)
+	if err := c.limit(fn, r.Header.Get(lofn.HeaderTimeout)); err != nil {
+		return nil, err
+	}
+	if isGRPC(r) {
+		c.limitGRPC(r.Header.Get(headerGRPCTimeout))
+	}
+	return c, nil
 }
 
 // limit sets the call's one deadline: the function's timeout, or less if the
 // client asked for less.
 func (c *call) limit(fn lofn.Function, asked string) (err error) {
-	if c.timeout, err = fn.Spec.Timeout(); err != nil {
+	name, timeout := lofn.EnvTimeout, fn.Spec.Timeout
+	if c.stream {
+		name, timeout = lofn.EnvStreamTimeout, fn.Spec.StreamTimeout
+	}
+	if c.timeout, err = timeout(); err != nil {
 		return err
 	}
-	c.setBy = "its " + lofn.EnvTimeout
-	if fn.Spec.Env[lofn.EnvTimeout] == "" {
-		c.setBy = "the default of " + lofn.EnvTimeout
+	c.setBy = "its " + name
+	if fn.Spec.Env[name] == "" {
+		c.setBy = "the default of " + name
 	}
 	if asked == "" {
 		return nil
@@ -147,10 +160,15 @@ func (c *call) limit(fn lofn.Function, asked string) (err error) {
 	if err != nil {
 		return lofn.Errorf(lofn.Invalid, "%s: %w", lofn.HeaderTimeout, err)
 	}
-	if d > 0 && (c.timeout == 0 || d < c.timeout) {
-		c.timeout, c.setBy = d, "the caller's "+lofn.HeaderTimeout
-	}
+	c.shorten(d, "the caller's "+lofn.HeaderTimeout)
 	return nil
+}
+
+// shorten takes d for the call's time if that is less.
+func (c *call) shorten(d time.Duration, setBy string) {
+	if d > 0 && (c.timeout == 0 || d < c.timeout) {
+		c.timeout, c.setBy = d, setBy
+	}
 }
 
 // context returns a context that carries the call and ends with its deadline.
@@ -200,6 +218,7 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	out.Host = p.In.Host
 
 	h := out.Header
+	dropH2C(h)
 	for _, name := range []string{lofn.HeaderForwardedFor, lofn.HeaderForwardedHost, "X-Forwarded-Proto", "Forwarded"} {
 		if values, ok := p.In.Header[name]; ok {
 			h[name] = values
@@ -207,6 +226,9 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	}
 	setDefault(h, lofn.HeaderForwardedFor, p.In.RemoteAddr)
 	setDefault(h, lofn.HeaderForwardedHost, p.In.Host)
+	if p.In.TLS != nil {
+		setDefault(h, "X-Forwarded-Proto", "https")
+	}
 	setDefault(h, "User-Agent", "lofn-gateway/"+g.Release)
 	h.Set(lofn.HeaderCallID, c.id)
 	h.Set(lofn.HeaderStartTime, c.started())
@@ -233,6 +255,9 @@ func (g *Gateway) answer(resp *http.Response) error {
 	setDefault(h, lofn.HeaderDurationSeconds, c.took())
 	if h.Get("Content-Type") == "" && resp.ContentLength != 0 {
 		h.Set("Content-Type", contentType(resp.Request.Header.Get("Content-Type")))
+	}
+	if isGRPC(resp.Request) {
+		resp.Body = &grpcBody{resp.Body, resp}
 	}
 	return nil
 }
@@ -281,6 +306,10 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 // refuse answers in the name of the platform.
 func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set(lofn.HeaderInternal, "gateway")
+	if isGRPC(r) {
+		refuseGRPC(w, err)
+		return
+	}
 	problem.Write(w, r, g.Log, err)
 }
 

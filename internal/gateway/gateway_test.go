@@ -41,7 +41,9 @@ func fast(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, 
 		t.Fatal(err)
 	}
 	lane := gateway.NewLane(g, caller)
-	server := &http.Server{Handler: g}
+	server := &http.Server{Handler: g, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(lane.Rest()) })
 	serving.Go(func() { _ = lane.Serve(listener) })

@@ -29,12 +29,17 @@ type pool interface {
 type Caller struct {
 	pool      pool
 	transport *http.Transport
-	homes     sync.Map // replica ID to *home
+	h2c       *http.Transport // for gRPC
+	homes     sync.Map        // replica ID to *home
 }
 
 // NewCaller returns a Caller of the pool's replicas.
 func NewCaller(p pool) *Caller {
-	return &Caller{pool: p, transport: &http.Transport{
+	return &Caller{pool: p, transport: newTransport(), h2c: newH2C()}
+}
+
+func newTransport() *http.Transport {
+	return &http.Transport{
 		DialContext: dial,
 		// A replica lives on this machine or next to it: idle connections
 		// cost little, and opening one costs a good part of a short call.
@@ -44,12 +49,16 @@ func NewCaller(p pool) *Caller {
 		DisableCompression: true,
 		// What the front door takes of a request.
 		MaxResponseHeaderBytes: 1 << 20,
-	}}
+		// Whether the body is wanted at all is the function's to say; one that
+		// does not know the question gets it after that time.
+		ExpectContinueTimeout: time.Second,
+	}
 }
 
 // Close closes idle connections.
 func (c *Caller) Close() {
 	c.transport.CloseIdleConnections()
+	c.h2c.CloseIdleConnections()
 	c.homes.Range(func(id, _ any) bool {
 		c.Forget(id.(string))
 		return true
@@ -61,8 +70,10 @@ func (c *Caller) Close() {
 // end of the request's context. The URL's
 // scheme and host are overwritten, the Host header is kept. A replica that
 // refuses the connection did not see the call, so another one is asked, until
-// the request's context ends. Errors have code NotFound, Unavailable,
-// DeadlineExceeded or Unreachable, or are the context's.
+// the request's context ends. A gRPC call that came by HTTP/2 goes on by
+// HTTP/2, and every other one by HTTP/1.1. Errors have code NotFound,
+// Unavailable, DeadlineExceeded, Unimplemented or Unreachable, or are the
+// context's.
 func (c *Caller) Call(ref lofn.Ref, req *http.Request) (*http.Response, error) {
 	// The transport closes the body on a failed attempt; the next needs it.
 	body := req.Body
@@ -96,7 +107,11 @@ func (c *Caller) send(lease lofn.Lease, req *http.Request) (*http.Response, erro
 	req.URL.Scheme = "http"
 	// Connections are pooled by URL host: one pool for each replica.
 	req.URL.Host = replica.ID
-	resp, err := c.transport.RoundTrip(req)
+	transport := c.transport
+	if needsHTTP2(req) {
+		transport = c.h2c
+	}
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +162,10 @@ func explain(ctx context.Context, ref lofn.Ref, replica lofn.Replica, err error)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if errors.Is(err, errNoHTTP2) {
+		return lofn.Errorf(lofn.Unimplemented,
+			"function %s (replica %s) does not speak HTTP/2: gRPC needs a function that serves h2c, which is HTTP/2 without TLS and without an upgrade", ref, replica.ID)
+	}
 	return lofn.Unreached(ref, replica.ID, err)
 }
 
@@ -163,10 +182,7 @@ func releasing(ctx context.Context, body io.ReadCloser, lease lofn.Lease) io.Rea
 		lease.Release()
 	}}
 	if rw, ok := body.(io.ReadWriteCloser); ok {
-		return struct {
-			*releasingBody
-			io.Writer
-		}{r, rw}
+		return &releasingStream{r, rw}
 	}
 	return r
 }
@@ -175,6 +191,22 @@ type releasingBody struct {
 	io.ReadCloser
 	once    sync.Once
 	release func()
+}
+
+// releasingStream is the body of a switched protocol.
+type releasingStream struct {
+	*releasingBody
+	stream io.ReadWriteCloser
+}
+
+func (s *releasingStream) Write(p []byte) (int, error) { return s.stream.Write(p) }
+
+// CloseWrite tells the function that nothing more will come from the client.
+func (s *releasingStream) CloseWrite() error {
+	if half, ok := s.stream.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return http.ErrNotSupported
 }
 
 func (b *releasingBody) Close() error {

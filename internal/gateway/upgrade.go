@@ -1,0 +1,44 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// Hijack takes the connection for another protocol. What the client sent of it
+// before it was answered comes first.
+func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	w.status, w.wrote = http.StatusSwitchingProtocols, true
+	if n := buffered.Reader.Buffered(); n > 0 {
+		early, _ := buffered.Reader.Peek(n) // buffered, so there
+		conn = &restConn{Conn: conn, prefix: bytes.Clone(early)}
+	}
+	return conn, buffered, nil
+}
+
+// asksForStream reports whether the client wants something without an end: a
+// connection for another protocol, or events as they come.
+func asksForStream(h http.Header) bool {
+	accept := strings.ToLower(h.Get("Accept"))
+	return h.Get("Upgrade") != "" || strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "application/x-ndjson")
+}
+
+// dropH2C takes out an offer to go on in HTTP/2 (RFC 7540, 3.2, which RFC 9113
+// took back). A function that accepts it would be given the connection, with
+// calls on it that nobody looks at.
+func dropH2C(h http.Header) {
+	for offer := range strings.SplitSeq(h.Get("Upgrade"), ",") {
+		if strings.EqualFold(strings.TrimSpace(offer), "h2c") {
+			h.Del("Upgrade")
+			h.Del("Connection")
+		}
+	}
+	h.Del("Http2-Settings")
+}
