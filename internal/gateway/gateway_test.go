@@ -36,14 +36,24 @@ func wide(_ testing.TB, g *gateway.Gateway, _ *invoke.Caller) (url string, close
 
 // fast is the lane, with net/http's door behind it for what does not fit.
 func fast(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func()) {
+	return laneBefore(t, g, caller, &http.Server{Handler: g})
+}
+
+// unsealed is fast with a door behind it that speaks HTTP/2 too, as the
+// platform's does.
+func unsealed(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func()) {
+	server := &http.Server{Handler: g, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	return laneBefore(t, g, caller, server)
+}
+
+func laneBefore(t testing.TB, g *gateway.Gateway, caller *invoke.Caller, server *http.Server) (url string, closeDoor func()) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	lane := gateway.NewLane(g, caller)
-	server := &http.Server{Handler: g, Protocols: new(http.Protocols)}
-	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(lane.Rest()) })
 	serving.Go(func() { _ = lane.Serve(listener) })

@@ -31,9 +31,13 @@ func needsHTTP2(r *http.Request) bool {
 	return r.ProtoMajor == 2 && lofn.IsGRPC(r.Header.Get("Content-Type"))
 }
 
-// errNoHTTP2 says that the function answered the preface of HTTP/2 with
-// something else.
-var errNoHTTP2 = errors.New("it does not speak HTTP/2")
+var (
+	// errNoHTTP2 says that the function answered the preface of HTTP/2 with
+	// something else.
+	errNoHTTP2 = errors.New("it does not speak HTTP/2")
+	// errMute says that it hung up on the preface.
+	errMute = errors.New("it hung up before it said anything in HTTP/2")
+)
 
 // h2cConn is a connection whose other side begins with its settings for HTTP/2,
 // or shows at its first bytes that it does not know it.
@@ -50,23 +54,36 @@ const (
 
 func (c *h2cConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > frameType && !c.begun.Load() && p[frameType] != typeSettings {
+	switch {
+	case c.begun.Load():
+	case n > frameType && p[frameType] != typeSettings:
 		return 0, errNoHTTP2
-	}
-	if n > 0 {
+	case n > 0:
 		c.begun.Store(true)
+	case err != nil:
+		return 0, errMute
 	}
 	return n, err
 }
 
-// Write looks, if the other side takes no more, for what it had to say.
 func (c *h2cConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	if err != nil && !c.begun.Load() {
-		var first [frameType + 1]byte
-		if _, unknown := c.Read(first[:]); unknown == errNoHTTP2 {
-			return n, unknown
-		}
+		err = errMute
 	}
 	return n, err
 }
+
+// explainHTTP2 is the error of a call to a function that seems not to know
+// HTTP/2, nil for any other.
+func explainHTTP2(ref lofn.Ref, replica string, err error) error {
+	switch {
+	case errors.Is(err, errNoHTTP2):
+		return lofn.Errorf(lofn.Unimplemented, "function %s (replica %s) does not speak HTTP/2, %s", ref, replica, needed)
+	case errors.Is(err, errMute):
+		return lofn.Errorf(lofn.Unreachable, "function %s (replica %s) broke the call off before it said anything in HTTP/2, %s", ref, replica, needed)
+	}
+	return nil
+}
+
+const needed = "which gRPC needs: a function serves it as h2c, without TLS and without an upgrade"

@@ -162,9 +162,8 @@ func explain(ctx context.Context, ref lofn.Ref, replica lofn.Replica, err error)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if errors.Is(err, errNoHTTP2) {
-		return lofn.Errorf(lofn.Unimplemented,
-			"function %s (replica %s) does not speak HTTP/2: gRPC needs a function that serves h2c, which is HTTP/2 without TLS and without an upgrade", ref, replica.ID)
+	if unknown := explainHTTP2(ref, replica.ID, err); unknown != nil {
+		return unknown
 	}
 	return lofn.Unreached(ref, replica.ID, err)
 }
