@@ -21,9 +21,31 @@ func newH2C() *http.Transport {
 		if err != nil {
 			return nil, err
 		}
-		return &h2cConn{Conn: conn}, nil
+		c := &h2cConn{Conn: conn}
+		if first, ok := ctx.Value(firstConnKey{}).(*firstConn); ok {
+			first.Store(c)
+		}
+		return c, nil
 	}
 	return t
+}
+
+// firstConn is the connection that was made for a call, nil if none was: the
+// transport does not always tell why it could not use it.
+type firstConn = atomic.Pointer[h2cConn]
+
+type firstConnKey struct{}
+
+// overHTTP2 sends a request that means nothing over HTTP/1.1.
+func (c *Caller) overHTTP2(r *http.Request) (*http.Response, error) {
+	first := new(firstConn)
+	resp, err := c.h2c.RoundTrip(r.WithContext(context.WithValue(r.Context(), firstConnKey{}, first)))
+	if conn := first.Load(); err != nil && conn != nil {
+		if failure := conn.failure.Load(); failure != nil {
+			err = *failure
+		}
+	}
+	return resp, err
 }
 
 // needsHTTP2 reports whether the call means nothing over HTTP/1.1.
@@ -43,7 +65,8 @@ var (
 // or shows at its first bytes that it does not know it.
 type h2cConn struct {
 	net.Conn
-	begun atomic.Bool
+	begun   atomic.Bool
+	failure atomic.Pointer[error]
 }
 
 // A frame has its type in its fourth byte (RFC 9113, 4.1).
@@ -57,11 +80,11 @@ func (c *h2cConn) Read(p []byte) (int, error) {
 	switch {
 	case c.begun.Load():
 	case n > frameType && p[frameType] != typeSettings:
-		return 0, errNoHTTP2
+		return 0, c.fail(&errNoHTTP2)
 	case n > 0:
 		c.begun.Store(true)
 	case err != nil:
-		return 0, errMute
+		return 0, c.fail(&errMute)
 	}
 	return n, err
 }
@@ -69,9 +92,17 @@ func (c *h2cConn) Read(p []byte) (int, error) {
 func (c *h2cConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	if err != nil && !c.begun.Load() {
-		err = errMute
+		err = c.fail(&errMute)
 	}
 	return n, err
+}
+
+// fail keeps the first failure, or the one that is sure.
+func (c *h2cConn) fail(err *error) error {
+	if !c.failure.CompareAndSwap(nil, err) && err == &errNoHTTP2 {
+		c.failure.Store(err)
+	}
+	return *err
 }
 
 // explainHTTP2 is the error of a call to a function that seems not to know

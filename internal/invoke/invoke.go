@@ -107,11 +107,11 @@ func (c *Caller) send(lease lofn.Lease, req *http.Request) (*http.Response, erro
 	req.URL.Scheme = "http"
 	// Connections are pooled by URL host: one pool for each replica.
 	req.URL.Host = replica.ID
-	transport := c.transport
+	send := c.transport.RoundTrip
 	if needsHTTP2(req) {
-		transport = c.h2c
+		send = c.overHTTP2
 	}
-	resp, err := transport.RoundTrip(req)
+	resp, err := send(req)
 	if err != nil {
 		return nil, err
 	}
