@@ -111,12 +111,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := c.context(r.Context())
 	defer cancel()
 
-	defer openBothWays(w, r)()
 	ended := g.Meter.Started(c.ref)
 	status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	// Deferred, since the proxy ends a broken response by panicking.
 	defer func() { ended(status.status, time.Since(c.start)) }()
-	g.proxy.ServeHTTP(status, r.WithContext(ctx))
+	both, end := openBothWays(status, r.WithContext(ctx))
+	defer end()
+	g.proxy.ServeHTTP(status, both)
 }
 
 // route finds the function that the path names, and the call's deadline.
@@ -129,6 +130,9 @@ func (g *Gateway) route(r *http.Request) (*call, error) {
 	}
 	c := newCall(ref, r.Header.Get(lofn.HeaderCallID))
 	c.path = "/" + path
+	if u := r.Header.Get("Upgrade"); strings.Trim(u, printable) != "" {
+		return nil, lofn.Errorf(lofn.Invalid, "Upgrade: %q names no protocol", u)
+	}
 	c.stream = asksForStream(r.Header)
 	if err := c.limit(fn, r.Header.Get(lofn.HeaderTimeout)); err != nil {
 		return nil, err
@@ -213,6 +217,10 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	c := callOf(p.In)
 	out := p.Out
 	out.URL = &url.URL{RawPath: c.path, RawQuery: p.In.URL.RawQuery, ForceQuery: p.In.URL.ForceQuery}
+	passTrailers(p.In, out)
+	// A body that the function refuses to be sent is sent for the connection's
+	// sake, unless that is to end.
+	out.Close = out.Header.Get("Expect") != ""
 	// The path came out of a parsed URL, so it can be unescaped.
 	out.URL.Path, _ = url.PathUnescape(c.path)
 	out.Host = p.In.Host
@@ -290,7 +298,7 @@ const statusClientGone = 499
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r)
 	g.sign(w.Header(), c)
-	if lofn.CodeOf(err) == lofn.Unreachable && r.Context().Err() == nil {
+	if lofn.CodeOf(err) == lofn.Unreachable && brokenBody(w) == nil && r.Context().Err() == nil {
 		g.Log.Warn("a function broke a call off", "function", c.ref, "call", c.id, "reason", errors.Unwrap(err))
 	}
 	switch {
@@ -298,10 +306,14 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.WriteHeader(statusClientGone)
 	case r.Context().Err() != nil && lofn.CodeOf(err) != lofn.DeadlineExceeded:
 		g.refuse(w, r, c.expired())
+	case brokenBody(w) != nil:
+		g.refuse(w, r, lofn.Errorf(lofn.Invalid, "the body of the request cannot be read: %w", brokenBody(w)))
 	default:
 		g.refuse(w, r, err)
 	}
 }
+
+func brokenBody(w http.ResponseWriter) error { return w.(*statusWriter).body.broken() }
 
 // refuse answers in the name of the platform.
 func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
@@ -322,6 +334,7 @@ type statusWriter struct {
 	http.ResponseWriter
 	status int
 	wrote  bool
+	body   *endingBody // the request's, nil if it needs no care
 }
 
 func (w *statusWriter) WriteHeader(status int) {
@@ -329,6 +342,10 @@ func (w *statusWriter) WriteHeader(status int) {
 		w.status = status
 		// 1xx come before the final status; 101 is final.
 		w.wrote = status >= 200 || status == http.StatusSwitchingProtocols
+		if w.wrote && w.body.isOpen() {
+			// What is left of the body must not be taken for a request.
+			w.Header().Set("Connection", "close")
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

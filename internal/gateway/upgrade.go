@@ -8,6 +8,10 @@ import (
 	"strings"
 )
 
+// printable is what the name and version of a protocol, or a list of them, is
+// made of (RFC 9110, 7.8).
+const printable = "!#$%&'*+-.^_`|~/, 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 // Hijack takes the connection for another protocol. What the client sent of it
 // before it was answered comes first.
 func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
