@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -24,16 +25,24 @@ func TestNothingIsSmuggled(t *testing.T) {
 		t.Fatalf("there are only %d attempts", total)
 	}
 	eachDoor(t, func(t *testing.T, d door) {
-		for kind, of := range attempts {
-			t.Run(kind, func(t *testing.T) {
-				t.Parallel() // net/http waits after each refusal
-				function := new(recorder)
-				p := besides(t, d, nil, raw(function.serve))
-				for _, a := range of {
+		next := make(chan attempt)
+		var trying sync.WaitGroup
+		for range 16 { // net/http waits half a second after each refusal
+			function := new(recorder)
+			p := besides(t, d, nil, raw(function.serve))
+			trying.Go(func() {
+				for a := range next {
 					p.try(a, function)
 				}
 			})
 		}
+		for _, of := range attempts {
+			for _, a := range of {
+				next <- a
+			}
+		}
+		close(next)
+		trying.Wait()
 	})
 }
 
@@ -63,7 +72,8 @@ func (p *platform) attempt(sent string) (statuses, got []string) {
 	p.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	if err != nil {
-		p.Fatal(err)
+		p.Error(err)
+		return nil, nil
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
