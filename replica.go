@@ -1,9 +1,6 @@
 package lofn
 
-import (
-	"net"
-	"time"
-)
+import "time"
 
 // State is where a replica is in its life.
 type State string
@@ -52,16 +49,6 @@ type Lease interface {
 	// Refused ends the call and says that the replica took no connection, so
 	// that others are preferred for a while.
 	Refused()
-}
-
-// Link is a connection to a replica, lent for one exchange of request and
-// response together with the lease.
-type Link interface {
-	net.Conn
-	Replica() Replica
-	// Return ends the exchange. The connection is used again if keep is set,
-	// which says that the response was read to its end.
-	Return(keep bool)
 }
 
 // Usage is what the replicas of a function consume at the moment, summed.

@@ -175,7 +175,7 @@ func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener
 	streams, stopStreams := context.WithCancel(context.Background())
 	defer stopStreams()
 	calls := p.calls()
-	lane := gateway.NewLane(calls, p.caller)
+	lane := gateway.NewLane(calls, p.pool)
 	front := newServer(p.front(calls, streams), p.log)
 	serveFront := func() error { return front.Serve(lane.Rest()) }
 	if p.certificate != nil {

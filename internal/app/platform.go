@@ -89,7 +89,7 @@ func (p *platform) open(ctx context.Context, data *dataDir, url string) (err err
 		return fmt.Errorf("process provider: %w", err)
 	}
 	p.reconciler = deploy.New(deploy.Config{
-		Functions: p.functions, Provider: p.provider, Pool: replicas{p.pool, p.caller}, Removed: p.removed, Log: p.log,
+		Functions: p.functions, Provider: p.provider, Pool: p.pool, Removed: p.removed, Log: p.log,
 	})
 	p.metrics.CountReplicas(func(yield func(lofn.Ref, int, int)) {
 		for _, c := range p.reconciler.Counts() {
@@ -298,21 +298,6 @@ func (p *platform) syncSecrets(ctx context.Context) {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 		}
-	}
-}
-
-// replicas passes on what becomes of replicas to all who keep something of
-// them.
-type replicas struct {
-	*pool.Pool
-	caller *invoke.Caller
-}
-
-// Update tells of a replica's state.
-func (r replicas) Update(replica lofn.Replica) {
-	r.Pool.Update(replica)
-	if replica.State == lofn.Gone {
-		r.caller.Forget(replica.ID)
 	}
 }
 

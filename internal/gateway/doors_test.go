@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"lofn/internal/gateway"
-	"lofn/internal/invoke"
+	"lofn/internal/pool"
 )
 
 // mirrorRequest answers with what it was asked, in the form that the path
@@ -273,12 +273,12 @@ func TestDoorsMeanTheSame(t *testing.T) {
 }
 
 // lonely is the lane with nobody behind it.
-func lonely(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func()) {
+func lonely(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func()) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lane := gateway.NewLane(g, caller)
+	lane := gateway.NewLane(g, replicas)
 	served := make(chan error)
 	go func() { served <- lane.Serve(listener) }()
 	rest := make(chan struct{})

@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// past is a deadline that ends at once what waits.
+var past = time.Unix(1, 0)
+
 // openBothWays lets a function answer while it still reads: by default net/http
 // ends a request's body at the first byte of its answer. In exchange net/http no
 // longer sees to it that what is left of a body is not taken for the next

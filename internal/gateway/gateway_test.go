@@ -26,34 +26,34 @@ import (
 )
 
 // door serves a gateway and returns its URL.
-type door func(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func())
+type door func(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func())
 
 // wide is net/http's door, through which everything fits.
-func wide(_ testing.TB, g *gateway.Gateway, _ *invoke.Caller) (url string, closeDoor func()) {
+func wide(_ testing.TB, g *gateway.Gateway, _ *pool.Pool) (url string, closeDoor func()) {
 	server := httptest.NewServer(g)
 	return server.URL, server.Close
 }
 
 // fast is the lane, with net/http's door behind it for what does not fit.
-func fast(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func()) {
-	return laneBefore(t, g, caller, &http.Server{Handler: g})
+func fast(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func()) {
+	return laneBefore(t, g, replicas, &http.Server{Handler: g})
 }
 
 // unsealed is fast with a door behind it that speaks HTTP/2 too, as the
 // platform's does.
-func unsealed(t testing.TB, g *gateway.Gateway, caller *invoke.Caller) (url string, closeDoor func()) {
+func unsealed(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func()) {
 	server := &http.Server{Handler: g, Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
-	return laneBefore(t, g, caller, server)
+	return laneBefore(t, g, replicas, server)
 }
 
-func laneBefore(t testing.TB, g *gateway.Gateway, caller *invoke.Caller, server *http.Server) (url string, closeDoor func()) {
+func laneBefore(t testing.TB, g *gateway.Gateway, replicas *pool.Pool, server *http.Server) (url string, closeDoor func()) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lane := gateway.NewLane(g, caller)
+	lane := gateway.NewLane(g, replicas)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(lane.Rest()) })
 	serving.Go(func() { _ = lane.Serve(listener) })
@@ -112,7 +112,7 @@ func start(t testing.TB, d door, handler http.Handler) *platform {
 	front := gateway.New(gateway.Config{
 		Caller: caller, Functions: replicas, Meter: p.metrics, Release: "test", Log: log,
 	})
-	p.url, p.closeDoor = d(t, front, caller)
+	p.url, p.closeDoor = d(t, front, replicas)
 	p.closeDoor = sync.OnceFunc(p.closeDoor)
 	t.Cleanup(func() {
 		p.closeDoor()

@@ -22,11 +22,11 @@ import (
 	"google.golang.org/grpc/status"
 
 	"lofn/internal/gateway"
-	"lofn/internal/invoke"
+	"lofn/internal/pool"
 )
 
 // secure is net/http's door behind TLS.
-func secure(_ testing.TB, g *gateway.Gateway, _ *invoke.Caller) (url string, closeDoor func()) {
+func secure(_ testing.TB, g *gateway.Gateway, _ *pool.Pool) (url string, closeDoor func()) {
 	server := httptest.NewUnstartedServer(g)
 	server.EnableHTTP2 = true
 	server.StartTLS()

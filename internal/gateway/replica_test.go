@@ -36,7 +36,7 @@ func besides(t testing.TB, d door, env map[string]string, serve func(net.Listene
 	var closeDoor func()
 	p.url, closeDoor = d(t, gateway.New(gateway.Config{
 		Caller: caller, Functions: replicas, Meter: p.metrics, Release: "test", Log: slog.New(slog.DiscardHandler),
-	}), caller)
+	}), replicas)
 	p.closeDoor = sync.OnceFunc(closeDoor)
 	t.Cleanup(func() {
 		listener.Close()

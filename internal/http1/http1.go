@@ -45,6 +45,7 @@ const (
 	ForwardedFor
 	ForwardedHost
 	Timeout
+	TransferEncoding
 	// Odd headers change how the message is to be read or answered.
 	Odd
 )
@@ -58,7 +59,7 @@ var kinds = map[string]Kind{
 	"x-call-id": CallID, "x-start-time": StartTime, "x-served-by": ServedBy, "x-duration-seconds": Duration,
 	"x-forwarded-for": ForwardedFor, "x-forwarded-host": ForwardedHost, "x-timeout": Timeout,
 	"connection": Hop, "keep-alive": Hop,
-	"transfer-encoding": Odd, "upgrade": Odd, "expect": Odd, "te": Odd, "trailer": Odd, "http2-settings": Odd,
+	"transfer-encoding": TransferEncoding, "upgrade": Odd, "expect": Odd, "te": Odd, "trailer": Odd, "http2-settings": Odd,
 	"proxy-connection": Odd, "proxy-authorization": Odd, "proxy-authenticate": Odd,
 }
 
@@ -185,6 +186,7 @@ func trim(b []byte) []byte {
 // framing is what the headers of a message say about its body and connection.
 type framing struct {
 	length    int64 // -1 if not given
+	chunked   bool
 	keepAlive bool
 }
 
@@ -204,6 +206,11 @@ func frame(list []Header) (framing, error) {
 				return f, ErrUnusual
 			}
 			f.length = n
+		case TransferEncoding:
+			if f.chunked || !equalFold(h.Value, "chunked") {
+				return f, ErrUnusual
+			}
+			f.chunked = true
 		case Hop:
 			switch {
 			case equalFold(h.Name, "keep-alive"):

@@ -105,14 +105,17 @@ func TestResponses(t *testing.T) {
 		"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n":    nil,
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n":                                    http1.ErrIncomplete,
 		"HTTP/1.1 200 OK\r\n\r\n":                                                     http1.ErrUnusual,
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n":                       http1.ErrUnusual,
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n":                       nil,
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n":                 http1.ErrUnusual,
+		"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n":               http1.ErrUnusual,
+		"HTTP/1.1 204 No Content\r\n\r\n":                                             nil,
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n":  http1.ErrUnusual,
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n":           http1.ErrUnusual,
 		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n":                                http1.ErrUnusual,
 		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n":                      http1.ErrUnusual,
 		"HTTP/1.1 103 Early Hints\r\n\r\n":                                            http1.ErrUnusual,
 		"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n":                        http1.ErrUnusual,
-		"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n":                      http1.ErrUnusual,
+		"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n":                      nil,
 		"HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\n":                               http1.ErrUnusual,
 		"HTTP/1.1 20x OK\r\nContent-Length: 2\r\n\r\n":                                http1.ErrUnusual,
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTrailer: X\r\n\r\n":                  http1.ErrUnusual,
@@ -128,6 +131,21 @@ func TestResponses(t *testing.T) {
 		}
 		if err == nil && !strings.HasSuffix(head[:n], "\r\n\r\n") {
 			t.Errorf("%q: the head ends at %d", head, n)
+		}
+	}
+}
+
+func TestTheEndOfAResponse(t *testing.T) {
+	for head, want := range map[string]http1.Body{
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n":                 http1.Sized,
+		"HTTP/1.1 200 OK\r\ntransfer-encoding: CHUNKED\r\n\r\n":        http1.Chunked,
+		"HTTP/1.1 204 No Content\r\n\r\n":                              http1.Bodyless,
+		"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n":       http1.Bodyless,
+		"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n": http1.Chunked,
+	} {
+		var r http1.Response
+		if _, err := r.Parse([]byte(head)); err != nil || r.Body != want {
+			t.Errorf("%q: got %d (%v), want %d", head, r.Body, err, want)
 		}
 	}
 }

@@ -39,6 +39,9 @@ func (r *Request) Parse(buf []byte) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if f.chunked {
+		return 0, ErrUnusual
+	}
 	r.ContentLength, r.KeepAlive = max(f.length, 0), f.keepAlive
 	if err := r.findHost(); err != nil {
 		return 0, err
@@ -68,15 +71,16 @@ func escaped(b []byte) bool {
 		if i < 0 {
 			return true
 		}
-		if len(b) < i+3 || !hex(b[i+1]) || !hex(b[i+2]) {
+		if len(b) < i+3 {
+			return false
+		}
+		_, high := unhex(b[i+1])
+		_, low := unhex(b[i+2])
+		if !high || !low {
 			return false
 		}
 		b = b[i+3:]
 	}
-}
-
-func hex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
 // findHost wants exactly one host (RFC 9112, 3.2).

@@ -7,6 +7,7 @@ package invoke
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,8 +22,6 @@ import (
 // pool lends replicas, and waits until there is one.
 type pool interface {
 	Lease(ctx context.Context, ref lofn.Ref) (lofn.Lease, error)
-	// TryLease is Lease without the waiting.
-	TryLease(ref lofn.Ref) (lofn.Lease, bool)
 }
 
 // Caller calls functions. It is safe for concurrent use.
@@ -30,7 +29,6 @@ type Caller struct {
 	pool      pool
 	transport *http.Transport
 	h2c       *http.Transport // for gRPC
-	homes     sync.Map        // replica ID to *home
 }
 
 // NewCaller returns a Caller of the pool's replicas.
@@ -59,10 +57,6 @@ func newTransport() *http.Transport {
 func (c *Caller) Close() {
 	c.transport.CloseIdleConnections()
 	c.h2c.CloseIdleConnections()
-	c.homes.Range(func(id, _ any) bool {
-		c.Forget(id.(string))
-		return true
-	})
 }
 
 // Call sends the request to a replica of the function and returns its
@@ -119,6 +113,10 @@ func (c *Caller) send(lease lofn.Lease, req *http.Request) (*http.Response, erro
 		resp.Body.Close()
 		return nil, errors.New("it switched protocols, which nobody asked for")
 	}
+	if resp.StatusCode < http.StatusContinue {
+		resp.Body.Close()
+		return nil, fmt.Errorf("it answered with the status %03d, which is none", resp.StatusCode)
+	}
 	resp.Body = releasing(req.Context(), resp.Body, lease)
 	return resp, nil
 }
@@ -126,10 +124,7 @@ func (c *Caller) send(lease lofn.Lease, req *http.Request) (*http.Response, erro
 type replicaKey struct{}
 
 func dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	return dialReplica(ctx, ctx.Value(replicaKey{}).(lofn.Replica))
-}
-
-func dialReplica(ctx context.Context, replica lofn.Replica) (net.Conn, error) {
+	replica := ctx.Value(replicaKey{}).(lofn.Replica)
 	var d net.Dialer
 	return d.DialContext(ctx, replica.Network, replica.Address)
 }

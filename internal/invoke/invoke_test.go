@@ -103,32 +103,3 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	}
 	resp.Body.Close()
 }
-
-func TestLinksAreKeptAndForgotten(t *testing.T) {
-	c, _ := caller(t, serve(t, "one", repeat))
-	var first net.Conn
-	for i := range 3 {
-		link, ok := c.Direct(echo)
-		if !ok {
-			t.Fatal("no link to a ready replica")
-		}
-		if i == 0 {
-			first = link
-		} else if link != first {
-			t.Error("a kept connection was not used again")
-		}
-		link.Return(true)
-	}
-	c.Forget("one")
-	link, ok := c.Direct(echo)
-	if !ok {
-		t.Fatal("no link")
-	}
-	if link == first {
-		t.Error("a forgotten connection was used")
-	}
-	link.Return(false)
-	if _, ok := c.Direct(lofn.Ref{Namespace: "x", Name: "nobody"}); ok {
-		t.Error("a link to a function that does not exist")
-	}
-}

@@ -173,10 +173,10 @@ func (e *exchange) ask(reply *http1.Response) (int, error) {
 		e.got += m
 		if m > 0 {
 			n, err := reply.Parse(e.in[:e.got])
-			if errors.Is(err, http1.ErrIncomplete) {
-				if e.got < len(e.in) {
-					continue
-				}
+			switch {
+			case errors.Is(err, http1.ErrIncomplete) && e.got < len(e.in):
+				continue
+			case errors.Is(err, http1.ErrIncomplete), err == nil && reply.Body != http1.Sized:
 				err = http1.ErrUnusual
 			}
 			if !e.stopWatching() {
