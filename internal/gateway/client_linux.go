@@ -45,8 +45,10 @@ const (
 func (l *loop) serve(fd int32, remote string) {
 	c := &client{remote: remote}
 	c.ready, c.timer.fire = c.onEvent, c.onTimer
+	c.loop, c.fd = l, fd
 	l.clients[c] = struct{}{}
-	if err := l.open(&c.socket, fd, reads); err != nil {
+	l.load.Store(int32(len(l.clients)))
+	if err := l.adopt(&c.socket, fd, reads); err != nil {
 		l.lane.gateway.Log.Warn("a connection cannot be watched", "client", remote, "error", err)
 		c.close()
 		return
@@ -283,7 +285,7 @@ func (c *client) leave() {
 	if _, there := c.loop.clients[c]; there {
 		delete(c.loop.clients, c)
 		c.loop.timers.drop(&c.timer)
-		c.loop.lane.clients.Done()
+		c.loop.left()
 	}
 	if e := c.exchange; e != nil {
 		e.cut()

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -30,14 +29,12 @@ type Lane struct {
 	gateway *Gateway
 	leases  leases
 	rest    *restListener
-	loops   []*loop
-	next    int // loop for the next connection
-
 	// closing is set by Shutdown: every answer is the last on its connection.
-	closing  atomic.Bool
+	closing atomic.Bool
+
 	mu       sync.Mutex
 	listener net.Listener
-	clients  sync.WaitGroup
+	loops    []*loop
 }
 
 // NewLane returns a lane before the gateway.
@@ -76,14 +73,17 @@ func (l *Lane) Serve(listener net.Listener) error {
 	if err := l.begin(listener); err != nil {
 		return err
 	}
+	if len(l.loops) > 0 {
+		return l.wait()
+	}
 	for {
 		conn, err := listener.Accept()
 		switch {
 		case err == nil:
-			l.take(conn)
+			l.rest.put(conn)
 		case l.closing.Load():
 			return http.ErrServerClosed
-		case !passing(err):
+		default:
 			return err
 		}
 	}
@@ -96,41 +96,21 @@ func (l *Lane) begin(listener net.Listener) (err error) {
 		return http.ErrServerClosed
 	}
 	l.listener = listener
-	l.loops, err = startLoops(l)
+	l.loops, err = startLoops(l, listener)
 	return err
 }
 
-// take gives a new connection to one of the loops in turn.
-func (l *Lane) take(conn net.Conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closing.Load() {
-		conn.Close()
-		return
+// wait returns when the loops have ended.
+func (l *Lane) wait() error {
+	for _, loop := range l.loops {
+		loop.wait()
 	}
-	if len(l.loops) == 0 {
-		l.rest.put(conn)
-		return
-	}
-	l.next = (l.next + 1) % len(l.loops)
-	l.clients.Add(1)
-	l.loops[l.next].take(conn)
-}
-
-// passing reports whether it is worth to accept again: the machine was out of
-// descriptors or the client gave up.
-func passing(err error) bool {
-	var temporary interface{ Temporary() bool }
-	if !errors.As(err, &temporary) || !temporary.Temporary() {
-		return false
-	}
-	<-time.After(5 * time.Millisecond)
-	return true
+	return http.ErrServerClosed
 }
 
 // Shutdown takes no new connections, closes the idle ones, and waits for the
 // calls under way, until ctx ends.
-func (l *Lane) Shutdown(ctx context.Context) error {
+func (l *Lane) Shutdown(ctx context.Context) (err error) {
 	l.mu.Lock()
 	l.closing.Store(true)
 	if l.listener != nil {
@@ -139,18 +119,12 @@ func (l *Lane) Shutdown(ctx context.Context) error {
 	loops := l.loops
 	l.mu.Unlock()
 	for _, loop := range loops {
-		loop.closeIdle()
+		loop.shutdown()
 	}
-	finished := make(chan struct{})
-	go func() {
-		l.clients.Wait()
-		close(finished)
-	}()
-	var err error
-	select {
-	case <-finished:
-	case <-ctx.Done():
-		err = ctx.Err()
+	for _, loop := range loops {
+		if !loop.drained(ctx) {
+			err = ctx.Err()
+		}
 	}
 	for _, loop := range loops {
 		loop.stop()

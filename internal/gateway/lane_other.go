@@ -2,13 +2,17 @@
 
 package gateway
 
-import "net"
+import (
+	"context"
+	"net"
+)
 
 // loop does not exist here: there is no epoll.
 type loop struct{}
 
-func startLoops(*Lane) ([]*loop, error) { return nil, nil }
+func startLoops(*Lane, net.Listener) ([]*loop, error) { return nil, nil }
 
-func (*loop) take(net.Conn) {}
-func (*loop) closeIdle()    {}
-func (*loop) stop()         {}
+func (*loop) wait()                        {}
+func (*loop) shutdown()                    {}
+func (*loop) drained(context.Context) bool { return true }
+func (*loop) stop()                        {}

@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 // goroutine of its run method alone; others reach it through post.
 type loop struct {
 	lane    *Lane
+	peers   []*loop // all of the lane's
 	poller  *poller
 	sockets map[int32]*socket
 	serial  int32
@@ -36,12 +39,20 @@ type loop struct {
 	random   *bufio.Reader
 	again    []*socket // have more to read than their turn allowed
 
+	// door is where connections come from.
+	door door
+	// load is how many clients there are, for the other loops to see.
+	load atomic.Int32
+
 	mu      sync.Mutex
 	posted  []func()
 	wake    *os.File // end of a pipe that ends a wait
 	waking  int32    // the other end
 	stopped bool
-	ended   chan struct{}
+	// empty is closed when there is no client after shutdown, ended when the
+	// loop is over.
+	closing      bool
+	empty, ended chan struct{}
 }
 
 const (
@@ -53,15 +64,26 @@ const (
 	maxSpare = 64
 )
 
-// startLoops starts a loop for each processor that Go may use.
-func startLoops(l *Lane) ([]*loop, error) {
+// startLoops starts a loop for each processor that Go may use. There are none
+// for a listener without a descriptor.
+func startLoops(l *Lane, listener net.Listener) ([]*loop, error) {
+	source, ok := listener.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, nil
+	}
 	loops := make([]*loop, runtime.GOMAXPROCS(0))
 	for i := range loops {
 		var err error
 		if loops[i], err = newLoop(l); err != nil {
 			return nil, err
 		}
-		go loops[i].run()
+		if err = loops[i].open(source); err != nil {
+			return nil, err
+		}
+	}
+	for _, loop := range loops {
+		loop.peers = loops
+		go loop.run()
 	}
 	return loops, nil
 }
@@ -78,7 +100,8 @@ func newLoop(l *Lane) (*loop, error) {
 	return &loop{
 		lane: l, poller: p, sockets: make(map[int32]*socket), clients: make(map[*client]struct{}), homes: make(map[string]*home),
 		in: make([]byte, readSize), random: bufio.NewReaderSize(rand.Reader, 1<<10),
-		wake: os.NewFile(uintptr(ends[1]), "wake"), waking: int32(ends[0]), ended: make(chan struct{}),
+		wake: os.NewFile(uintptr(ends[1]), "wake"), waking: int32(ends[0]),
+		empty: make(chan struct{}), ended: make(chan struct{}),
 	}, p.add(int32(ends[0]), 0, reads)
 }
 
@@ -86,7 +109,7 @@ func newLoop(l *Lane) (*loop, error) {
 func (l *loop) run() {
 	defer close(l.ended)
 	for !l.isStopped() {
-		events, err := l.wait()
+		events, err := l.events()
 		if err != nil {
 			l.lane.gateway.Log.Error("an event loop of the gateway broke", "error", err)
 			panic(err)
@@ -101,7 +124,7 @@ func (l *loop) run() {
 	l.end()
 }
 
-func (l *loop) wait() ([]syscall.EpollEvent, error) {
+func (l *loop) events() ([]syscall.EpollEvent, error) {
 	if len(l.again) > 0 {
 		return l.poller.look(), nil
 	}
@@ -110,9 +133,13 @@ func (l *loop) wait() ([]syscall.EpollEvent, error) {
 
 // deliver tells a socket of an event.
 func (l *loop) deliver(e syscall.EpollEvent) {
-	if e.Fd == l.waking {
+	switch e.Fd {
+	case l.waking:
 		var b [64]byte
 		_, _ = syscall.Read(int(l.waking), b[:])
+		return
+	case l.door.fd:
+		l.guard(l.accept)
 		return
 	}
 	s := l.sockets[e.Fd]
@@ -193,8 +220,11 @@ func (l *loop) stop() {
 	l.stopped = true
 	l.postLocked(l.closeAll)
 	l.mu.Unlock()
-	<-l.ended
+	l.wait()
 }
+
+// wait waits for the end of the loop.
+func (l *loop) wait() { <-l.ended }
 
 func (l *loop) closeAll() {
 	for c := range l.clients {
@@ -203,52 +233,13 @@ func (l *loop) closeAll() {
 }
 
 func (l *loop) end() {
+	l.door.close()
 	for _, h := range l.homes {
 		h.closeAll()
 	}
 	l.poller.close()
 	l.wake.Close()
 	_ = syscall.Close(int(l.waking))
-}
-
-// take makes a client of a new connection, or leaves it to net/http if it has no
-// descriptor.
-func (l *loop) take(conn net.Conn) {
-	fd, err := detach(conn)
-	if err != nil {
-		l.lane.clients.Done()
-		go l.lane.rest.put(conn)
-		return
-	}
-	remote := conn.RemoteAddr().String()
-	conn.Close()
-	if !l.post(func() { l.serve(fd, remote) }) {
-		_ = syscall.Close(int(fd))
-		l.lane.clients.Done()
-	}
-}
-
-// detach returns a descriptor for a connection that the runtime does not poll:
-// each event would wake it for nothing.
-func detach(conn net.Conn) (fd int32, err error) {
-	c, ok := conn.(syscall.Conn)
-	if !ok {
-		return -1, syscall.EINVAL
-	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	controlled := raw.Control(func(original uintptr) {
-		n, _, errno := syscall.Syscall(syscall.SYS_FCNTL, original, syscall.F_DUPFD_CLOEXEC, 0)
-		if fd = int32(n); errno != 0 {
-			err = errno
-		}
-	})
-	if controlled != nil {
-		return -1, controlled
-	}
-	return fd, err
 }
 
 // attach returns a connection as package net has them.
@@ -258,17 +249,39 @@ func attach(fd int32) (net.Conn, error) {
 	return net.FileConn(file)
 }
 
-// closeIdle closes the connections that wait for a request.
-func (l *loop) closeIdle() {
+// shutdown accepts no more, and closes the connections that wait for a request.
+func (l *loop) shutdown() {
 	l.post(func() {
+		l.closing = true
+		l.door.close()
 		for c := range l.clients {
 			c.closeIfIdle()
 		}
+		l.left()
 	})
 }
 
-// open makes a socket of a descriptor and watches it.
-func (l *loop) open(s *socket, fd int32, events uint32) error {
+// left is called when a client has left.
+func (l *loop) left() {
+	l.load.Store(int32(len(l.clients)))
+	if l.closing && len(l.clients) == 0 {
+		l.closing = false
+		close(l.empty)
+	}
+}
+
+// drained waits after shutdown until all clients have left, or for ctx.
+func (l *loop) drained(ctx context.Context) bool {
+	select {
+	case <-l.empty:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// adopt makes a socket of a descriptor and watches it.
+func (l *loop) adopt(s *socket, fd int32, events uint32) error {
 	l.serial++
 	*s = socket{loop: l, fd: fd, serial: l.serial, ready: s.ready, watchingWrites: events&writes != 0}
 	l.sockets[fd] = s

@@ -79,7 +79,7 @@ func (u *upstream) connect(r lofn.Replica) error {
 	if family != syscall.AF_UNIX {
 		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	}
-	return u.home.loop.open(&u.socket, int32(fd), events)
+	return u.home.loop.adopt(&u.socket, int32(fd), events)
 }
 
 func socketAddress(r lofn.Replica) (address syscall.Sockaddr, family int, err error) {
