@@ -191,6 +191,32 @@ func TestASwitchedProtocolHasItsOwnDeadline(t *testing.T) {
 	})
 }
 
+// TestAStreamOfEventsHasItsOwnDeadline: stream_timeout, and not exec_timeout.
+func TestAStreamOfEventsHasItsOwnDeadline(t *testing.T) {
+	eachDoor(t, func(t *testing.T, d door) {
+		p := besides(t, d, map[string]string{"exec_timeout": "1ms", "stream_timeout": "300ms"}, func(l net.Listener) {
+			_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprint(w, "data: 1\n\n")
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}))
+		})
+		for _, accept := range []string{"text/event-stream", "application/json, Application/X-NDJSON;q=0.9"} {
+			req := p.request("GET", "/function/echo", nil)
+			req.Header.Set("Accept", accept)
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != 200 || string(body) != "data: 1\n\n" || err == nil {
+				t.Errorf("%s: got %d %q (%v), want an event, and the stream broken off later", accept, resp.StatusCode, body, err)
+			}
+		}
+	})
+}
+
 // TestAClientThatLeavesEndsASwitchedProtocol without a word.
 func TestAClientThatLeavesEndsASwitchedProtocol(t *testing.T) {
 	eachDoor(t, func(t *testing.T, d door) {

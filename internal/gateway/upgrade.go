@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"lofn/internal/http1"
 )
 
 // printable is what the name and version of a protocol, or a list of them, is
@@ -30,8 +32,25 @@ func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // asksForStream reports whether the client wants something without an end: a
 // connection for another protocol, or events as they come.
 func asksForStream(h http.Header) bool {
-	accept := strings.ToLower(h.Get("Accept"))
-	return h.Get("Upgrade") != "" || strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "application/x-ndjson")
+	return h.Get("Upgrade") != "" || acceptsStream([]byte(h.Get("Accept")))
+}
+
+func acceptsStream(accept []byte) bool {
+	if len(accept) < len("text/event-stream") {
+		return false
+	}
+	accept = bytes.ToLower(accept)
+	return bytes.Contains(accept, []byte("text/event-stream")) || bytes.Contains(accept, []byte("application/x-ndjson"))
+}
+
+// accepted is the value of the first Accept header.
+func accepted(headers []http1.Header) []byte {
+	for _, h := range headers {
+		if h.Kind == http1.Other && len(h.Name) == len("accept") && strings.EqualFold(string(h.Name), "accept") {
+			return h.Value
+		}
+	}
+	return nil
 }
 
 // dropH2C takes out an offer to go on in HTTP/2 (RFC 7540, 3.2, which RFC 9113
