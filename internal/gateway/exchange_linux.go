@@ -142,9 +142,12 @@ func (e *exchange) refresh() {
 	if e.timeout == 0 {
 		return
 	}
-	head, tail := e.request[:e.left.start], e.request[e.left.end:]
-	e.request = append(append(append(e.client.loop.buffer(), head...), e.remaining()...), tail...)
-	e.left.end = len(e.request) - len(tail)
+	loop, old := e.client.loop, e.request
+	b := append(loop.buffer(), old[:e.left.start]...)
+	b = append(b, e.remaining()...)
+	e.request = append(b, old[e.left.end:]...)
+	e.left.end = len(b)
+	loop.putBuffer(old)
 }
 
 // use makes the call with a lease.
