@@ -313,8 +313,6 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-func brokenBody(w http.ResponseWriter) error { return w.(*statusWriter).body.broken() }
-
 // refuse answers in the name of the platform.
 func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set(lofn.HeaderInternal, "gateway")
@@ -328,30 +326,6 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// statusWriter remembers the status that was answered.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-	wrote  bool
-	body   *endingBody // the request's, nil if it needs no care
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	if !w.wrote {
-		w.status = status
-		// 1xx come before the final status; 101 is final.
-		w.wrote = status >= 200 || status == http.StatusSwitchingProtocols
-		if w.wrote && w.body.isOpen() {
-			// What is left of the body must not be taken for a request.
-			w.Header().Set("Connection", "close")
-		}
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets http.ResponseController reach Flush and Hijack.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Async refuses asynchronous calls, since there is no queue to put them in:
 // better an error now than an acceptance that means nothing.

@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"bufio"
 	"bytes"
-	"net"
 	"net/http"
 	"strings"
 
@@ -13,21 +11,6 @@ import (
 // printable is what the name and version of a protocol, or a list of them, is
 // made of (RFC 9110, 7.8).
 const printable = "!#$%&'*+-.^_`|~/, 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-// Hijack takes the connection for another protocol. What the client sent of it
-// before it was answered comes first.
-func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	w.status, w.wrote = http.StatusSwitchingProtocols, true
-	if n := buffered.Reader.Buffered(); n > 0 {
-		early, _ := buffered.Reader.Peek(n) // buffered, so there
-		conn = &restConn{Conn: conn, prefix: bytes.Clone(early)}
-	}
-	return conn, buffered, nil
-}
 
 // asksForStream reports whether the client wants something without an end: a
 // connection for another protocol, or events as they come.
