@@ -17,7 +17,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 
 DIST := $(foreach target,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64,lofn-$(target)) fwatchdog-linux-amd64 fwatchdog-linux-arm64
 
-.PHONY: FORCE help build demo test test-examples check fuzz lint bench dist clean
+.PHONY: FORCE help build demo test test-examples check fuzz lint bench bench-change dist clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,8 +63,11 @@ lint: ## golangci-lint with .golangci.yml
 	@command -v golangci-lint >/dev/null || { echo "golangci-lint is not installed: https://golangci-lint.run/docs/welcome/install"; exit 1; }
 	golangci-lint run
 
-bench: build ## calls per second, latency, memory per function, as a table
-	go run ./bench -lofn bin/lofn
+bench: build ## calls, latency, streams, overload, deployments, memory, as tables
+	go run ./bench -lofn bin/lofn $(BENCH)
+
+bench-change: build ## 375,000 calls while replicas come, go and are killed; fails if one of them does
+	go run ./bench -lofn bin/lofn -only change $(BENCH)
 
 dist: $(DIST:%=dist/%) ## reproducible binaries in dist/ with their checksums
 	cd dist && sha256sum $(DIST) | tee sha256sums

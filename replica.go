@@ -36,7 +36,9 @@ type Replica struct {
 	// Ready replica that failed before it says how.
 	Reason string `json:"reason,omitempty"`
 	// Restarts counts how often the replica was started again after it failed.
-	Restarts int       `json:"restarts,omitempty"`
+	Restarts int `json:"restarts,omitempty"`
+	// Failures counts how often it failed since it last served for a while.
+	Failures int       `json:"failures,omitempty"`
 	Since    time.Time `json:"since"`
 }
 

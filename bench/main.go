@@ -1,8 +1,9 @@
 // Command bench measures the platform on this machine and prints Markdown
 // tables: what the gateway adds to a call, what a proxy adds that does nothing
-// else, how long a cold call and deployments take, and what functions cost in
-// memory. Nothing is compared across runs or machines: every ratio is between
-// numbers of the same run. See README.md.
+// else, what streams, overload, cold calls, deployments and thousands of
+// functions cost, and whether a call is lost while things change. Nothing is
+// compared across runs or machines: every ratio is between numbers of the same
+// run. See README.md.
 package main
 
 import (
@@ -11,27 +12,60 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
 
 type options struct {
-	lofn        string
-	duration    time.Duration
-	rounds      int
-	connections int
-	functions   int
-	coldCalls   int
+	lofn      string
+	only      string
+	duration  time.Duration
+	rounds    int
+	gibibytes int
+	functions int
+	deploy    int
+	coldCalls int
+	phases    string
+	phase     time.Duration
+	rate      float64
 }
+
+// section is one measurement.
+type section struct {
+	name    string
+	measure func(context.Context, *platform, options) error
+}
+
+// sections are in their order, the quiet ones first. The last is a question of
+// its own, which make bench-change asks.
+var sections = []section{
+	{"calls", measureCalls},
+	{"latency", measureLatency},
+	{"streams", measureStreams},
+	{"overload", measureOverload},
+	{"cold", measureColdCalls},
+	{"functions", measureManyFunctions},
+	{"deployments", measureDeployments},
+	{"change", measureChange},
+}
+
+const everyday = "calls,latency,streams,overload,cold,functions,deployments"
 
 func main() {
 	var o options
 	flag.StringVar(&o.lofn, "lofn", "bin/lofn", "the binary to measure")
-	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long each target is loaded in each round")
-	flag.IntVar(&o.rounds, "rounds", 3, "how often all targets are loaded in turn; the median round counts")
-	flag.IntVar(&o.connections, "connections", 16, "connections, each with one call at a time")
-	flag.IntVar(&o.functions, "functions", 100, "how many functions to deploy")
-	flag.IntVar(&o.coldCalls, "cold", 20, "how many cold calls to make")
+	flag.StringVar(&o.only, "only", everyday, "which measurements to make; there is change too")
+	flag.DurationVar(&o.duration, "duration", 1500*time.Millisecond, "how long each target is loaded in each round")
+	flag.IntVar(&o.rounds, "rounds", 5, "how often all targets are loaded in turn")
+	flag.IntVar(&o.gibibytes, "gib", 1, "streams: how many GiB to send, and to receive")
+	flag.IntVar(&o.functions, "functions", 200, "functions: how many to deploy, without a replica")
+	flag.IntVar(&o.deploy, "deploy", 100, "deployments: how many functions to deploy, with a replica each")
+	flag.IntVar(&o.coldCalls, "cold", 20, "cold: how many calls to make")
+	flag.StringVar(&o.phases, "phases", usualPhases, "change: what to do to the platform under load; there is upgrade too")
+	flag.DurationVar(&o.phase, "phase", 25*time.Second, "change: how long each phase is")
+	flag.Float64Var(&o.rate, "rate", 3000, "change, functions: calls per second meanwhile")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -41,18 +75,42 @@ func main() {
 	}
 }
 
-// run goes through the measurements, the quiet ones first.
 func run(ctx context.Context, o options) error {
+	chosen, err := choose(sections, func(s section) string { return s.name }, o.only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
 	p, err := startPlatform(ctx, o.lofn)
 	if err != nil {
 		return err
 	}
 	defer p.stop()
-	describeMachine(p)
-	for _, measure := range []func(context.Context, *platform, options) error{measureCalls, measureColdCalls, measureDeployments} {
-		if err := measure(ctx, p, o); err != nil {
-			return err
+	if err := describeMachine(ctx, p); err != nil {
+		return err
+	}
+	for _, s := range chosen {
+		if err := s.measure(ctx, p, o); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return nil
+}
+
+// choose picks from all by a list of names, in the order of all.
+func choose[T any](all []T, name func(T) string, list string) ([]T, error) {
+	wanted := strings.Split(list, ",")
+	var names []string
+	var chosen []T
+	for _, each := range all {
+		names = append(names, name(each))
+		if slices.Contains(wanted, name(each)) {
+			chosen = append(chosen, each)
+		}
+	}
+	for _, w := range wanted {
+		if !slices.Contains(names, w) {
+			return nil, fmt.Errorf("%q is unknown: choose from %s", w, strings.Join(names, ","))
+		}
+	}
+	return chosen, nil
 }

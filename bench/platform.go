@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	_ "embed" // the function
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,15 +19,10 @@ import (
 	"lofn/client"
 )
 
-// handler is the function that is measured: the least that a Go function can
-// do and still answer.
-const handler = `package function
-
-import "net/http"
-
-// Handle answers.
-func Handle(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) }
-`
+// handler is the function that is measured.
+//
+//go:embed function/handler.go.embed
+var handler string
 
 const stackFile = `version: 1.0
 provider:
@@ -42,7 +39,9 @@ functions:
 type platform struct {
 	*client.Client
 	dir     string
+	data    string // its folder
 	url     string
+	address string // host and port
 	process *exec.Cmd
 	// image is the function's, as the platform knows it.
 	image string
@@ -70,19 +69,19 @@ func startPlatform(ctx context.Context, binary string) (p *platform, err error) 
 	if err != nil {
 		return nil, err
 	}
-	p.url = "http://" + listen
-	data := filepath.Join(p.dir, "data")
+	p.address, p.url = listen, "http://"+listen
+	p.data = filepath.Join(p.dir, "data")
 	log, err := os.Create(filepath.Join(p.dir, "serve.log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	p.process = exec.Command(binary, "serve", "--listen", listen, "--metrics-listen", metrics, "--data", data)
+	p.process = exec.Command(binary, "serve", "--listen", listen, "--metrics-listen", metrics, "--data", p.data)
 	p.process.Stdout, p.process.Stderr = log, log
 	if err := p.process.Start(); err != nil {
 		return nil, err
 	}
-	if err := p.connect(ctx, filepath.Join(data, "secrets")); err != nil {
+	if err := p.connect(ctx, filepath.Join(p.data, "secrets")); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, tail(log.Name()))
 	}
 	return p, p.deployBench(ctx, binary)
@@ -189,10 +188,52 @@ func (p *platform) ready(ctx context.Context, ref lofn.Ref, replicas uint64) (lo
 	}
 }
 
+// pid is the process that was started. It may have others do the serving.
+func (p *platform) pid() int { return p.process.Process.Pid }
+
+// socket is where others find an instance's socket. The platform may reach it
+// through a folder that it keeps open, which is its own under /proc/self.
+func (p *platform) socket(r lofn.Replica) (string, error) {
+	own, found := strings.CutPrefix(r.Address, "/proc/self/")
+	if !found {
+		return r.Address, nil
+	}
+	pids, _, err := processesOf(p.pid())
+	if err != nil {
+		return "", err
+	}
+	for _, pid := range pids {
+		if path := fmt.Sprintf("/proc/%d/%s", pid, own); exists(path) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("none of the platform's processes has the socket %s", r.Address)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// serving returns the processes that serve this platform, the latest last: it
+// may have started itself anew.
+func (p *platform) serving() ([]int, error) {
+	pids, err := servingAt(p.data)
+	if err == nil && len(pids) == 0 {
+		err = errors.New("the platform has ended")
+	}
+	return pids, err
+}
+
+// stop ends the platform, however often it started itself anew.
 func (p *platform) stop() {
 	if p.process != nil && p.process.Process != nil {
 		_ = p.process.Process.Signal(syscall.SIGTERM)
 		_ = p.process.Wait()
+		for pids, err := p.serving(); err == nil; pids, err = p.serving() {
+			_ = syscall.Kill(pids[len(pids)-1], syscall.SIGTERM)
+			_ = pause(context.Background(), 50*time.Millisecond)
+		}
 	}
 	_ = os.RemoveAll(p.dir)
 }

@@ -197,6 +197,8 @@ func (e *exchange) broken(err error) {
 	e.attempts++
 	again := err == errUnsent || err == errNoAnswer && e.repeatable
 	if e.attempts < attempts && again {
+		// If the replica died, so did the other connections to it.
+		e.upstream.home.closeAll()
 		e.letGo(false)
 		e.refresh()
 		e.lend()

@@ -89,7 +89,7 @@ func (m *member) usable() bool {
 // broken reports whether every replica has failed again and again.
 func (f *function) broken() bool {
 	for _, m := range f.members {
-		if m.replica.Restarts < crashLoop || m.replica.State != lofn.Failed {
+		if m.replica.Failures < crashLoop || m.replica.State != lofn.Failed {
 			return false
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"lofn"
 )
 
-// crashLoop is the number of restarts in a row after which calls no longer
+// crashLoop is the number of failures in a row after which calls no longer
 // wait for a failed replica: below it a crash looks like a short delay, above
 // it the function is broken and its callers should hear why at once.
 const crashLoop = 3

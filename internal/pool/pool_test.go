@@ -146,7 +146,7 @@ func TestLeaseRidesOverACrashButNotACrashLoop(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Errorf("a call during one crash failed: %v", err)
 		}
-		crashed.Restarts, crashed.Reason = 3, "exited with status 1"
+		crashed.Failures, crashed.Reason = 3, "exited with status 1"
 		p.Update(crashed)
 		_, err := p.Lease(t.Context(), echo)
 		if lofn.CodeOf(err) != lofn.Unavailable {

@@ -167,6 +167,9 @@ func TestFailuresAreRetriedAfterGrowingPauses(t *testing.T) {
 	})
 }
 
+// firstPause is the pause after the first failure.
+const firstPause = 100 * time.Millisecond
+
 func TestPauseStartsAnewAfterRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &starter{}
@@ -184,14 +187,20 @@ func TestPauseStartsAnewAfterRecovery(t *testing.T) {
 			return time.Since(crashed)
 		}
 		for _, step := range []struct{ after, want time.Duration }{
-			{0, 100 * time.Millisecond},
-			{time.Second, 200 * time.Millisecond},
+			{0, firstPause},
+			{500 * time.Millisecond, 200 * time.Millisecond},
 			{time.Second, 400 * time.Millisecond},
 			{time.Minute, 100 * time.Millisecond},
 			{0, 200 * time.Millisecond},
+			{2 * time.Second, 100 * time.Millisecond},
+			{time.Second, 100 * time.Millisecond},
+			{time.Second, 100 * time.Millisecond},
 		} {
 			if got := crash(step.after); got != step.want {
 				t.Errorf("after %s of service the pause was %s, want %s", step.after, got, step.want)
+			}
+			if got := states(f)[0].Failures; (got == 1) != (step.want == firstPause) {
+				t.Errorf("after %s of service it is failure %d", step.after, got)
 			}
 		}
 	})

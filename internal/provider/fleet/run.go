@@ -14,9 +14,10 @@ import (
 const (
 	firstPause = 100 * time.Millisecond
 	lastPause  = 30 * time.Second
-	// A replica that was ready for this long has recovered: its next failure
-	// counts as the first.
-	recovered = 10 * time.Second
+	// A replica that was ready for so many times the pause that it would get has
+	// recovered: its failure counts as the first. It serves most of the time, and
+	// whoever calls it is better off with a short pause.
+	recovered = 3
 	// A start that takes longer gives its turn to the next, so that functions
 	// that never listen do not keep others from starting.
 	turn = 2 * time.Second
@@ -27,17 +28,19 @@ var errEnded = errors.New("ended by itself")
 // run leads r through its life, until ctx ends.
 func (f *Fleet) run(ctx context.Context, r *replica) {
 	defer f.change(r, func(v *lofn.Replica) { v.State, v.Network, v.Address, v.Reason = lofn.Gone, "", "", "" })
+	failures := 0
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		lived, err := f.serve(ctx, r)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		if lived >= recovered {
-			pause = firstPause
+		if lived >= recovered*pause {
+			pause, failures = firstPause, 0
 		}
+		failures++
 		f.Log.Warn("replica failed", "function", r.fn.Ref, "instance", r.view.ID, "reason", err, "retry_in", pause)
 		f.change(r, func(v *lofn.Replica) {
-			v.State, v.Network, v.Address, v.Reason = lofn.Failed, "", "", line(err)
+			v.State, v.Network, v.Address, v.Reason, v.Failures = lofn.Failed, "", "", line(err), failures
 		})
 		f.Failed(r.fn.Ref, r.view.ID, line(err))
 		if !r.wait(ctx, pause) {

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// process is what the kernel says of one.
+type process struct {
+	pid, parent int
+	started     uint64 // in ticks since the machine was started
+}
+
+// allProcesses returns those that there are; some may have ended since.
+func allProcesses() ([]process, error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	var all []process
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue // the process has ended
+		}
+		p, err := parseStat(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", stat, err)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// parseStat reads the fields 1, 4 and 22 of proc_pid_stat(5). The name, in
+// brackets, may hold anything.
+func parseStat(text string) (p process, err error) {
+	pid, _, _ := strings.Cut(text, " ")
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(fields) < 20 {
+		return p, fmt.Errorf("%q is too short", text)
+	}
+	if p.pid, err = strconv.Atoi(pid); err != nil {
+		return p, err
+	}
+	if p.parent, err = strconv.Atoi(fields[1]); err != nil {
+		return p, err
+	}
+	p.started, err = strconv.ParseUint(fields[19], 10, 64)
+	return p, err
+}
+
+// processesOf returns pid and those below it: the ones that run the same
+// program, pid first, and the others.
+func processesOf(pid int) (same, others []int, err error) {
+	all, err := allProcesses()
+	if err != nil {
+		return nil, nil, err
+	}
+	children := map[int][]int{}
+	for _, p := range all {
+		children[p.parent] = append(children[p.parent], p.pid)
+	}
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return nil, nil, err
+	}
+	for queue := []int{pid}; len(queue) > 0; queue = queue[1:] {
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", queue[0])); err == nil && exe == program {
+			same = append(same, queue[0])
+		} else {
+			others = append(others, queue[0])
+		}
+		queue = append(queue, children[queue[0]]...)
+	}
+	return same, others, nil
+}
+
+// servingAt returns the processes that were started as `serve` with a data
+// folder, the latest last.
+func servingAt(data string) ([]int, error) {
+	all, err := allProcesses()
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(p process) bool {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+		arguments := strings.Split(string(text), "\x00")
+		return err != nil || len(arguments) < 2 || arguments[1] != "serve" || !slices.Contains(arguments, data)
+	})
+	slices.SortFunc(all, func(a, b process) int { return cmp.Or(cmp.Compare(a.started, b.started), a.pid-b.pid) })
+	pids := make([]int, len(all))
+	for i, p := range all {
+		pids[i] = p.pid
+	}
+	return pids, nil
+}
