@@ -17,7 +17,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 
 DIST := $(foreach target,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64,lofn-$(target)) fwatchdog-linux-amd64 fwatchdog-linux-arm64
 
-.PHONY: FORCE help build demo test test-examples check lint bench bench-change dist clean
+.PHONY: FORCE help build demo test test-examples check fuzz lint bench bench-change dist clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,15 @@ check: ## the quick loop: format, vet, the house rules, short tests
 	go vet ./...
 	go test .
 	go test -short ./...
+
+FUZZTIME ?= 10m
+
+fuzz: ## every fuzz target for FUZZTIME (10m), one after the other
+	@set -e; for file in $$(grep -rl '^func Fuzz' --include='*_test.go' .); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
+			echo "$$(dirname $$file) $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$(dirname $$file); \
+		done; done
 
 lint: ## golangci-lint with .golangci.yml
 	@command -v golangci-lint >/dev/null || { echo "golangci-lint is not installed: https://golangci-lint.run/docs/welcome/install"; exit 1; }

@@ -37,6 +37,10 @@ type Policy struct {
 	// what says so.
 	Timeout   time.Duration
 	TimeoutBy string
+	// StreamTimeout and StreamTimeoutBy are the same for calls without an end of
+	// their own.
+	StreamTimeout   time.Duration
+	StreamTimeoutBy string
 	// MaxInflight is how many calls a replica takes at a time, 0 for no limit.
 	MaxInflight int
 	// MaxQueue is how many calls may wait until a replica is free.
@@ -52,9 +56,10 @@ type Policy struct {
 // sense counts as absent; the error is about the first such value.
 func (f Function) Policy() (Policy, error) {
 	p := Policy{MaxQueue: DefaultMaxQueue}
-	var err error
+	var err, streamErr error
 	p.Timeout, p.TimeoutBy, err = f.duration(EnvTimeout, DefaultTimeout)
-	return p, cmp.Or(err, p.readInflight(f), p.readQueue(f), p.readBody(f), p.readOrigins(f))
+	p.StreamTimeout, p.StreamTimeoutBy, streamErr = f.duration(EnvStreamTimeout, 0)
+	return p, cmp.Or(err, streamErr, p.readInflight(f), p.readQueue(f), p.readBody(f), p.readOrigins(f))
 }
 
 // variable returns a variable of the function's environment, or else of its

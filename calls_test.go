@@ -9,7 +9,7 @@ import (
 )
 
 func TestPolicy(t *testing.T) {
-	absent := lofn.Policy{Timeout: lofn.DefaultTimeout, TimeoutBy: "the default of exec_timeout", MaxQueue: lofn.DefaultMaxQueue}
+	absent := lofn.Policy{Timeout: lofn.DefaultTimeout, TimeoutBy: "the default of exec_timeout", StreamTimeoutBy: "the default of stream_timeout", MaxQueue: lofn.DefaultMaxQueue}
 	changed := func(change func(*lofn.Policy)) lofn.Policy {
 		p := absent
 		change(&p)
@@ -24,6 +24,9 @@ func TestPolicy(t *testing.T) {
 		"other variables": {env: set{"A": "1"}, image: set{}, annotations: set{"b": "2"}, want: absent},
 		"environment": {env: set{"exec_timeout": "90", "max_inflight": "4"}, want: changed(func(p *lofn.Policy) {
 			p.Timeout, p.TimeoutBy, p.MaxInflight = 90*time.Second, "its exec_timeout", 4
+		})},
+		"streams": {env: set{"stream_timeout": "1h"}, image: set{"stream_timeout": "1m"}, want: changed(func(p *lofn.Policy) {
+			p.StreamTimeout, p.StreamTimeoutBy = time.Hour, "its stream_timeout"
 		})},
 		"image": {image: set{"exec_timeout": "10s", "max_inflight": "3"}, want: changed(func(p *lofn.Policy) {
 			p.Timeout, p.TimeoutBy, p.MaxInflight = 10*time.Second, "its image's exec_timeout", 3

@@ -25,7 +25,7 @@ func (i Image) Defaults() map[string]string {
 	defaults := make(map[string]string)
 	for _, pair := range i.Env {
 		name, value, _ := strings.Cut(pair, "=")
-		if value != "" && (name == EnvTimeout || name == EnvMaxInflight) {
+		if value != "" && (name == EnvTimeout || name == EnvStreamTimeout || name == EnvMaxInflight) {
 			defaults[name] = value
 		}
 	}

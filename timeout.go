@@ -13,6 +13,11 @@ const DefaultTimeout = time.Minute
 // call may take; 0 means without limit.
 const EnvTimeout = "exec_timeout"
 
+// EnvStreamTimeout is the same for connections that switch to another protocol,
+// such as WebSocket, and for answers that were asked for as a stream of events.
+// Those end when a side wants them to, unless this says otherwise.
+const EnvStreamTimeout = "stream_timeout"
+
 // ParseSeconds reads a duration as the environment of functions has it: a Go
 // duration, or a whole number of seconds. It is never negative.
 func ParseSeconds(text string) (time.Duration, error) {

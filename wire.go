@@ -1,6 +1,9 @@
 package lofn
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Headers of the OpenFaaS wire contract.
 const (
@@ -31,6 +34,13 @@ const (
 	// environment.
 	EnvProcess = "fprocess"
 )
+
+// IsGRPC reports whether a message of the type is one of gRPC, which exists over
+// HTTP/2 only. Those of gRPC-Web, made for HTTP/1.1, are not.
+func IsGRPC(contentType string) bool {
+	rest, ok := strings.CutPrefix(strings.ToLower(contentType), "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
 
 // SecretsPath is the folder in which a function finds its secrets, a file each.
 const SecretsPath = "/var/openfaas/secrets"

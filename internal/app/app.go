@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"lofn"
 	"lofn/internal/auth"
 	"lofn/internal/auth/basic"
+	"lofn/internal/certs"
 	"lofn/internal/gateway"
 	"lofn/internal/provider/process"
 )
@@ -33,6 +35,9 @@ type Options struct {
 	Provider string
 	// NoAuth turns authentication of the control API off.
 	NoAuth bool
+	// TLSCert and TLSKey are files in PEM; with them the listener speaks TLS.
+	// They are read again when they change.
+	TLSCert, TLSKey string
 	// Release and Commit say which lofn this is; neither is empty.
 	Release, Commit string
 	Log             *slog.Logger
@@ -65,6 +70,10 @@ func Run(ctx context.Context, o Options) error {
 	if o.Provider != "process" {
 		return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: the one there is so far is process", o.Provider)
 	}
+	certificate, err := certificate(o)
+	if err != nil {
+		return err
+	}
 	data, err := openData(o.Data)
 	if err != nil {
 		return err
@@ -87,11 +96,12 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	info.URL, info.MetricsURL = urlOf(listen), urlOf(metricsListen)
+	info.URL, info.MetricsURL = urlOf(listen, certificate), urlOf(metricsListen, nil)
 	p, err := newPlatform(ctx, o, data, authenticator, info.URL)
 	if err != nil {
 		return err
 	}
+	p.certificate = certificate
 	return p.serve(ctx, listen, metricsListen, func() {
 		if o.Ready != nil {
 			o.Ready(info)
@@ -122,13 +132,30 @@ func portError(flag, address string, err error) error {
 	return fmt.Errorf("%s %s: %w: choose an address of this machine and a port, such as 127.0.0.1:8080", flag, address, cause)
 }
 
-// urlOf is where clients on this machine reach the listener.
-func urlOf(l net.Listener) string {
-	address := l.Addr().(*net.TCPAddr)
-	if address.IP.IsUnspecified() {
-		return fmt.Sprintf("http://127.0.0.1:%d", address.Port)
+// certificate is that of the listener, nil if it does not speak TLS.
+func certificate(o Options) (*certs.Files, error) {
+	switch {
+	case o.TLSCert == "" && o.TLSKey == "":
+		return nil, nil
+	case o.TLSKey == "":
+		return nil, lofn.Errorf(lofn.Invalid, "--tls-key: give the file with the key of %s too", o.TLSCert)
+	case o.TLSCert == "":
+		return nil, lofn.Errorf(lofn.Invalid, "--tls-cert: give the file with the certificate of %s too", o.TLSKey)
 	}
-	return "http://" + address.String()
+	return certs.Load(o.TLSCert, o.TLSKey, o.Log)
+}
+
+// urlOf is where clients on this machine reach the listener.
+func urlOf(l net.Listener, certificate *certs.Files) string {
+	address := l.Addr().(*net.TCPAddr)
+	scheme, host := "http", address.IP.String()
+	if address.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	if certificate != nil {
+		scheme, host = "https", certificate.Host(host)
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(address.Port))
 }
 
 // serve runs the loops and servers until ctx ends or one of the servers fails.
@@ -150,10 +177,19 @@ func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener
 	calls := p.calls()
 	lane := gateway.NewLane(calls, p.pool)
 	front := newServer(p.front(calls, streams), p.log)
+	serveFront := func() error { return front.Serve(lane.Rest()) }
+	if p.certificate != nil {
+		// net/http speaks HTTP/2 only over TLS that is its own, so it has these
+		// connections to itself; what the lane saves is little beside TLS.
+		front.TLSConfig = p.certificate.Config()
+		serveFront = func() error { return front.ServeTLS(listen, "", "") }
+	}
 	metrics := newServer(p.metricsHandler(), p.log)
 	failed := make(chan error, 3)
-	go func() { failed <- lane.Serve(listen) }()
-	go func() { failed <- front.Serve(lane.Rest()) }()
+	if p.certificate == nil {
+		go func() { failed <- lane.Serve(listen) }()
+	}
+	go func() { failed <- serveFront() }()
 	go func() { failed <- metrics.Serve(metricsListen) }()
 	ready()
 	running.Go(func() { p.collectImages(loops) })
@@ -189,6 +225,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 		Protocols:         new(http.Protocols),
 	}
 	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true) // over TLS
 	server.Protocols.SetUnencryptedHTTP2(true)
 	return server
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"lofn"
 	"lofn/internal/api"
 	"lofn/internal/auth"
+	"lofn/internal/certs"
 	"lofn/internal/deploy"
 	"lofn/internal/gateway"
 	"lofn/internal/invoke"
@@ -31,6 +33,8 @@ type platform struct {
 	options Options
 	auth    auth.Authenticator
 	log     *slog.Logger
+	// certificate is nil if the listener does not speak TLS.
+	certificate *certs.Files
 
 	engine     *jetstream.Engine
 	functions  lofn.Store[lofn.Function]
@@ -178,11 +182,16 @@ func (p *platform) collectImages(ctx context.Context) {
 
 // hostsOf are the hosts by which images are pushed to the platform at the URL.
 func hostsOf(url string) []string {
-	host := strings.TrimPrefix(url, "http://")
-	if port, local := strings.CutPrefix(host, "127.0.0.1:"); local {
-		return []string{host, "localhost:" + port}
+	scheme, host, _ := strings.Cut(url, "://")
+	_, port, _ := net.SplitHostPort(host)
+	hosts := []string{host}
+	if strings.HasPrefix(host, "127.0.0.1:") {
+		hosts = append(hosts, "localhost:"+port)
 	}
-	return []string{host}
+	if name, standard := strings.CutSuffix(host, ":443"); standard && scheme == "https" {
+		hosts = append(hosts, name)
+	}
+	return hosts
 }
 
 // close stops what was started, last first.

@@ -10,6 +10,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -202,6 +203,9 @@ func (p *program) explainUnreachable(err error, unreachable *client.UnreachableE
 	text := fmt.Sprintf("cannot reach lofn at %s: %v", unreachable.URL, unreachable.Err)
 	if lofn.CodeOf(err) == lofn.DeadlineExceeded {
 		return text
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return text + "; name its authority with SSL_CERT_FILE, or give --tls-no-verify"
 	}
 	return fmt.Sprintf("%s; is \"lofn serve\" running? (gateway from %s)", text, p.gateway.from)
 }

@@ -21,6 +21,8 @@ type ServeOptions struct {
 	Provider string
 	// NoAuth turns authentication of the control API off.
 	NoAuth bool
+	// TLSCert and TLSKey are files in PEM; with them the platform speaks TLS.
+	TLSCert, TLSKey string
 	// Quiet asks for warnings and worse only in the platform's own log.
 	Quiet bool
 	// Ready, if not nil, is to be called once, when the platform serves.
@@ -58,9 +60,12 @@ func (p *program) serveCommand() *cobra.Command {
 		Long: `Runs the platform on this machine until SIGTERM or Ctrl-C, upon which calls in
 flight finish; a second one ends it at once.
 
+With --tls-cert and --tls-key it serves HTTPS, with HTTP/2, instead of HTTP. Both
+files are read again when they change.
+
 Each flag can be given in the environment too, under the name in its description;
 the flag wins.`,
-		Example: "  lofn serve\n  lofn serve --listen 0.0.0.0:8080 --data /srv/lofn\n  LOFN_DATA=/srv/lofn lofn serve",
+		Example: "  lofn serve\n  lofn serve --listen 0.0.0.0:8080 --data /srv/lofn\n  LOFN_DATA=/srv/lofn lofn serve\n  lofn serve --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if p.Serve == nil {
@@ -87,6 +92,8 @@ the flag wins.`,
 	flags.StringVar(&o.Provider, "provider", cmp.Or(p.Getenv("LOFN_PROVIDER"), defaultProvider), "what runs functions (LOFN_PROVIDER)")
 	flags.StringVar(&noAuth, "no-auth", noAuth, "let anybody control the platform (LOFN_NO_AUTH)")
 	flags.Lookup("no-auth").NoOptDefVal = "true"
+	flags.StringVar(&o.TLSCert, "tls-cert", p.Getenv("LOFN_TLS_CERT"), "file with the certificate and its chain, to serve TLS with (LOFN_TLS_CERT)")
+	flags.StringVar(&o.TLSKey, "tls-key", p.Getenv("LOFN_TLS_KEY"), "file with the certificate's key (LOFN_TLS_KEY)")
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
 }

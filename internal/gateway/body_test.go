@@ -93,8 +93,8 @@ func TestAHeadOverTheLimit(t *testing.T) {
 	})
 }
 
-// smuggled is a request that hides in the rest of a body.
-const smuggled = "GET /function/echo/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+// hidden is a request in the rest of a body.
+const hidden = "GET /function/echo/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 
 // TestTheRestOfABodyIsNoRequest has a function answer before it has read its
 // request, and be refused one: what is left must not be taken for a request.
@@ -112,12 +112,12 @@ func TestTheRestOfABodyIsNoRequest(t *testing.T) {
 			_ = control.Flush()
 			_, _ = io.Copy(io.Discard, r.Body)
 		}))
-		rest := strings.Repeat(smuggled, 20_000) // more than net/http discards
+		rest := strings.Repeat(hidden, 20_000) // more than net/http discards
 		part := strings.Repeat("x", 100_000)
 		for name, tc := range map[string]struct{ path, first, later string }{
 			"large, unread":         {"/function/echo/early", part + rest, ""},
 			"large, refused":        {"/function/nobody", part + rest, ""},
-			"comes after an answer": {"/function/echo/early", part, smuggled},
+			"comes after an answer": {"/function/echo/early", part, hidden},
 		} {
 			conn, r := p.dial()
 			done := make(chan struct{})

@@ -11,6 +11,9 @@ import (
 // client asked for less.
 func (c *call) bound(policy *lofn.Policy, asked string) error {
 	c.policy, c.timeout, c.setBy = policy, policy.Timeout, policy.TimeoutBy
+	if c.stream {
+		c.timeout, c.setBy = policy.StreamTimeout, policy.StreamTimeoutBy
+	}
 	if asked == "" {
 		return nil
 	}
@@ -18,10 +21,15 @@ func (c *call) bound(policy *lofn.Policy, asked string) error {
 	if err != nil {
 		return lofn.Errorf(lofn.Invalid, "%s: %w", lofn.HeaderTimeout, err)
 	}
-	if d > 0 && (c.timeout == 0 || d < c.timeout) {
-		c.timeout, c.setBy = d, "the caller's "+lofn.HeaderTimeout
-	}
+	c.shorten(d, "the caller's "+lofn.HeaderTimeout)
 	return nil
+}
+
+// shorten takes d for the call's time if that is less.
+func (c *call) shorten(d time.Duration, setBy string) {
+	if d > 0 && (c.timeout == 0 || d < c.timeout) {
+		c.timeout, c.setBy = d, setBy
+	}
 }
 
 // context returns a context that carries the call and ends with its deadline.

@@ -84,6 +84,7 @@ func (c *client) newExchange(body []byte) (*exchange, error) {
 	}
 	e := &exchange{call: newCall(ref, id), client: c, keep: r.KeepAlive}
 	e.path = string(r.Target[len(Prefix)+len(name):])
+	e.stream = acceptsStream(accepted(r.Headers))
 	if e.bound(policy, string(http1.Value(r.Headers, http1.Timeout))) != nil {
 		return nil, errRest
 	}

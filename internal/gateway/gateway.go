@@ -89,11 +89,12 @@ type call struct {
 	// says so.
 	timeout time.Duration
 	setBy   string
+	// stream is set for a call that may have no end by itself.
+	stream bool
 
 	policy *lofn.Policy
 	// origin is the page that calls, if it is one.
 	origin string
-	body   *upload
 	// overrun is set when the request's body turns out to be too large.
 	overrun atomic.Bool
 }
@@ -124,14 +125,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	r = r.WithContext(ctx)
 	c.limitBody(r)
-	c.body = receive(w, r)
-	defer c.body.end()
 
 	ended := g.Meter.Started(c.ref)
 	status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	// Deferred, since the proxy ends a broken response by panicking.
 	defer func() { ended(status.status, time.Since(c.start)) }()
-	g.proxy.ServeHTTP(status, r)
+	both, end := openBothWays(status, r)
+	defer end()
+	g.proxy.ServeHTTP(status, both)
 }
 
 // route finds the function that the path names, and the call's deadline.
@@ -145,8 +146,15 @@ func (g *Gateway) route(r *http.Request) (*call, error) {
 	c := newCall(ref, r.Header.Get(lofn.HeaderCallID))
 	c.path = "/" + path
 	c.origin = r.Header.Get("Origin")
+	if u := r.Header.Get("Upgrade"); strings.Trim(u, printable) != "" {
+		return nil, lofn.Errorf(lofn.Invalid, "Upgrade: %q names no protocol", u)
+	}
+	c.stream = asksForStream(r.Header)
 	if err := c.bound(policy, r.Header.Get(lofn.HeaderTimeout)); err != nil {
 		return c, err
+	}
+	if isGRPC(r) {
+		c.limitGRPC(r.Header.Get(headerGRPCTimeout))
 	}
 	return c, c.checkLength(r)
 }
@@ -159,11 +167,16 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	c := callOf(p.In)
 	out := p.Out
 	out.URL = &url.URL{RawPath: c.path, RawQuery: p.In.URL.RawQuery, ForceQuery: p.In.URL.ForceQuery}
+	passTrailers(p.In, out)
+	// A body that the function refuses to be sent is sent for the connection's
+	// sake, unless that is to end.
+	out.Close = out.Header.Get("Expect") != ""
 	// The path came out of a parsed URL, so it can be unescaped.
 	out.URL.Path, _ = url.PathUnescape(c.path)
 	out.Host = p.In.Host
 
 	h := out.Header
+	dropH2C(h)
 	for _, name := range []string{lofn.HeaderForwardedFor, lofn.HeaderForwardedHost, "X-Forwarded-Proto", "Forwarded"} {
 		if values, ok := p.In.Header[name]; ok {
 			h[name] = values
@@ -171,6 +184,9 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	}
 	setDefault(h, lofn.HeaderForwardedFor, p.In.RemoteAddr)
 	setDefault(h, lofn.HeaderForwardedHost, p.In.Host)
+	if p.In.TLS != nil {
+		setDefault(h, "X-Forwarded-Proto", "https")
+	}
 	setDefault(h, "User-Agent", "lofn-gateway/"+g.Release)
 	h.Set(lofn.HeaderCallID, c.id)
 	h.Set(lofn.HeaderStartTime, c.started())
@@ -194,12 +210,12 @@ func (g *Gateway) answer(resp *http.Response) error {
 	c := callOf(resp.Request)
 	h := resp.Header
 	g.sign(h, c)
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		c.body.answered(h)
-	}
 	setDefault(h, lofn.HeaderDurationSeconds, c.took())
 	if h.Get("Content-Type") == "" && resp.ContentLength != 0 {
 		h.Set("Content-Type", contentType(resp.Request.Header.Get("Content-Type")))
+	}
+	if isGRPC(resp.Request) {
+		resp.Body = &grpcBody{resp.Body, resp}
 	}
 	return nil
 }
@@ -233,12 +249,12 @@ const statusClientGone = 499
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r)
 	g.sign(w.Header(), c)
-	c.body.refused(w.Header(), c.overrun.Load())
 	if c.overrun.Load() {
 		g.refuse(w, r, c.tooLarge())
 		return
 	}
-	if lofn.CodeOf(err) == lofn.Unreachable && r.Context().Err() == nil {
+	w.(*statusWriter).body.discard(r)
+	if lofn.CodeOf(err) == lofn.Unreachable && brokenBody(w) == nil && r.Context().Err() == nil {
 		g.Log.Warn("a function broke a call off", "function", c.ref, "call", c.id, "reason", errors.Unwrap(err))
 	}
 	switch {
@@ -246,6 +262,8 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.WriteHeader(statusClientGone)
 	case r.Context().Err() != nil && lofn.CodeOf(err) != lofn.DeadlineExceeded:
 		g.refuse(w, r, c.expired())
+	case brokenBody(w) != nil:
+		g.refuse(w, r, lofn.Errorf(lofn.Invalid, "the body of the request cannot be read: %w", brokenBody(w)))
 	default:
 		g.refuse(w, r, err)
 	}
@@ -254,31 +272,16 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 // refuse answers in the name of the platform.
 func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set(lofn.HeaderInternal, "gateway")
+	if isGRPC(r) {
+		refuseGRPC(w, err)
+		return
+	}
 	problem.Write(w, r, g.Log, err)
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// statusWriter remembers the status that was answered.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-	wrote  bool
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	if !w.wrote {
-		w.status = status
-		// 1xx come before the final status; 101 is final.
-		w.wrote = status >= 200 || status == http.StatusSwitchingProtocols
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets http.ResponseController reach Flush and Hijack.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Async refuses asynchronous calls, since there is no queue to put them in:
 // better an error now than an acceptance that means nothing.

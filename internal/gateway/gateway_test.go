@@ -36,12 +36,24 @@ func wide(_ testing.TB, g *gateway.Gateway, _ *pool.Pool) (url string, closeDoor
 
 // fast is the lane, with net/http's door behind it for what does not fit.
 func fast(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func()) {
+	return laneBefore(t, g, replicas, &http.Server{Handler: g})
+}
+
+// unsealed is fast with a door behind it that speaks HTTP/2 too, as the
+// platform's does.
+func unsealed(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func()) {
+	server := &http.Server{Handler: g, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	return laneBefore(t, g, replicas, server)
+}
+
+func laneBefore(t testing.TB, g *gateway.Gateway, replicas *pool.Pool, server *http.Server) (url string, closeDoor func()) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	lane := gateway.NewLane(g, replicas)
-	server := &http.Server{Handler: g}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(lane.Rest()) })
 	serving.Go(func() { _ = lane.Serve(listener) })

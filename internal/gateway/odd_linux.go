@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"lofn"
 	"lofn/internal/http1"
@@ -30,6 +31,8 @@ func (e *exchange) unusual(data []byte) {
 		e.broken(errors.New("its answer cannot be read"))
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		e.broken(errors.New("it switched protocols, which nobody asked for"))
+	case resp.StatusCode < http.StatusContinue:
+		e.broken(fmt.Errorf("it answered with the status %03d, which is none", resp.StatusCode))
 	case resp.StatusCode < 200:
 		e.interim(resp, data[end:])
 	default:
@@ -69,6 +72,8 @@ func (e *exchange) interim(resp *http.Response, rest []byte) {
 		e.broken(errors.New("it sent interim answers without end"))
 		return
 	}
+	dropHop(resp.Header)
+	resp.Header.Del("Content-Length") // of a body that it cannot have
 	var head bytes.Buffer
 	writeHead(&head, resp.StatusCode, reason(resp), resp.Header)
 	if _, err := e.client.write(head.Bytes()); err != nil {
@@ -107,9 +112,7 @@ func (e *exchange) odd(resp *http.Response, body []byte) {
 // complete gives the answer the headers that Gateway.answer gives it.
 func (e *exchange) complete(resp *http.Response) {
 	h := resp.Header
-	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
-		h.Del(name)
-	}
+	dropHop(h)
 	if h.Get("Content-Type") == "" && resp.ContentLength != 0 {
 		h.Set("Content-Type", contentType(e.askedType()))
 	}
@@ -127,8 +130,26 @@ func (e *exchange) complete(resp *http.Response) {
 	}
 }
 
+// dropHop takes out what concerns one connection only, by what it is or by what
+// Connection says (RFC 9110, 7.6.1).
+func dropHop(h http.Header) {
+	for _, list := range h["Connection"] {
+		for name := range strings.SplitSeq(list, ",") {
+			h.Del(strings.TrimSpace(name))
+		}
+	}
+	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
+		h.Del(name)
+	}
+}
+
+// reason is what the function calls the status, if that is a text.
 func reason(resp *http.Response) string {
-	return strings.TrimSpace(strings.TrimPrefix(resp.Status, strconv.Itoa(resp.StatusCode)))
+	text := strings.TrimSpace(strings.TrimPrefix(resp.Status, strconv.Itoa(resp.StatusCode)))
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return http.StatusText(resp.StatusCode)
+	}
+	return text
 }
 
 func writeHead(out *bytes.Buffer, status int, reason string, h http.Header) {

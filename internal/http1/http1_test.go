@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -168,20 +171,46 @@ func FuzzRequest(f *testing.F) {
 			std.ContentLength != r.ContentLength || std.Close == r.KeepAlive || len(std.TransferEncoding) > 0 {
 			t.Fatalf("net/http reads %+v, http1 %+v", std, r)
 		}
-		names := 0
-		for _, values := range std.Header {
-			names += len(values)
+		std.Header.Add("Host", std.Host) // net/http moves it out
+		if got := collect(r.Headers); !maps.EqualFunc(got, std.Header, slices.Equal) {
+			t.Fatalf("net/http sees the headers %q, http1 %q", std.Header, got)
 		}
-		if names+1 != len(r.Headers) { // net/http moves Host out
-			t.Fatalf("net/http sees %d headers, http1 %d: %q", names+1, len(r.Headers), data[:n])
+		if rest, _ := io.ReadAll(buffered); std.ContentLength <= 0 && string(rest) != string(data[n:]) {
+			t.Fatalf("net/http leaves %q, http1 %q", rest, data[n:])
 		}
 	})
+}
+
+// collect returns headers as net/http has them, which reads one thing into
+// requests and answers of old.
+func collect(headers []http1.Header) http.Header {
+	collected := make(http.Header)
+	for _, h := range headers {
+		collected.Add(string(h.Name), string(h.Value))
+	}
+	if _, cached := collected["Cache-Control"]; !cached && collected.Get("Pragma") == "no-cache" {
+		collected["Cache-Control"] = []string{"no-cache"}
+	}
+	return collected
+}
+
+// bodyOf is how net/http tells the end of a response.
+func bodyOf(r *http.Response) http1.Body {
+	switch {
+	case r.StatusCode == http.StatusNoContent || r.StatusCode == http.StatusNotModified:
+		return http1.Bodyless
+	case slices.Equal(r.TransferEncoding, []string{"chunked"}):
+		return http1.Chunked
+	}
+	return http1.Sized
 }
 
 // FuzzResponse is FuzzRequest for responses.
 func FuzzResponse(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nA: b\r\n\r\nok"))
 	f.Add([]byte("HTTP/1.1 404 Not Found\r\nConnection: close\r\ncontent-length: 0\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n0\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r http1.Response
 		n, err := r.Parse(data)
@@ -192,8 +221,21 @@ func FuzzResponse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("net/http refuses %q: %v", data[:n], err)
 		}
-		if std.StatusCode != r.Status || std.ContentLength != r.ContentLength || std.Close == r.KeepAlive {
+		if std.StatusCode != r.Status || bodyOf(std) != r.Body || r.Body == http1.Sized && std.ContentLength != r.ContentLength || std.Close == r.KeepAlive {
 			t.Fatalf("net/http reads %+v, http1 %+v", std, r)
+		}
+		got := collect(r.Headers)
+		got.Del("Transfer-Encoding") // net/http has a field for each
+		got.Del("Trailer")
+		if std.Close {
+			got.Del("Connection") // net/http says it in Close
+			std.Header.Del("Connection")
+		}
+		if !maps.EqualFunc(got, std.Header, slices.Equal) {
+			t.Fatalf("net/http sees the headers %q, http1 %q", std.Header, got)
+		}
+		if strings.ContainsAny(string(r.Line), "\r\n") || !strings.HasPrefix(string(data), string(r.Line)+"\r\n") {
+			t.Fatalf("the status line of %q is %q", data[:n], r.Line)
 		}
 	})
 }

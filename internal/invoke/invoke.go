@@ -7,6 +7,7 @@ package invoke
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -29,11 +30,16 @@ type pool interface {
 type Caller struct {
 	pool      pool
 	transport *http.Transport
+	h2c       *http.Transport // for gRPC
 }
 
 // NewCaller returns a Caller of the pool's replicas.
 func NewCaller(p pool) *Caller {
-	return &Caller{pool: p, transport: &http.Transport{
+	return &Caller{pool: p, transport: newTransport(), h2c: newH2C()}
+}
+
+func newTransport() *http.Transport {
+	return &http.Transport{
 		DialContext: dial,
 		// A replica lives on this machine or next to it: idle connections
 		// cost little, and opening one costs a good part of a short call.
@@ -43,19 +49,27 @@ func NewCaller(p pool) *Caller {
 		DisableCompression: true,
 		// What the front door takes of a request.
 		MaxResponseHeaderBytes: 1 << 20,
-	}}
+		// Whether the body is wanted at all is the function's to say; one that
+		// does not know the question gets it after that time.
+		ExpectContinueTimeout: time.Second,
+	}
 }
 
 // Close closes idle connections.
-func (c *Caller) Close() { c.transport.CloseIdleConnections() }
+func (c *Caller) Close() {
+	c.transport.CloseIdleConnections()
+	c.h2c.CloseIdleConnections()
+}
 
 // Call sends the request to a replica of the function and returns its
 // response, whose Body the caller must close: that ends the call, as does the
 // end of the request's context. The URL's
 // scheme and host are overwritten, the Host header is kept. A replica that
 // refuses the connection did not see the call, so another one is asked, until
-// the request's context ends. Errors have code NotFound, Unavailable,
-// Overloaded, DeadlineExceeded or Unreachable, or are the context's.
+// the request's context ends. A gRPC call that came by HTTP/2 goes on by
+// HTTP/2, and every other one by HTTP/1.1. Errors have code NotFound,
+// Unavailable, Overloaded, DeadlineExceeded, Unimplemented or Unreachable, or
+// are the context's.
 func (c *Caller) Call(ref lofn.Ref, req *http.Request) (*http.Response, error) {
 	// The transport closes the body on a failed attempt; the next needs it.
 	body := req.Body
@@ -89,13 +103,21 @@ func (c *Caller) send(lease lofn.Lease, req *http.Request) (*http.Response, erro
 	req.URL.Scheme = "http"
 	// Connections are pooled by URL host: one pool for each replica.
 	req.URL.Host = replica.ID
-	resp, err := c.transport.RoundTrip(req)
+	send := c.transport.RoundTrip
+	if needsHTTP2(req) {
+		send = c.overHTTP2
+	}
+	resp, err := send(req)
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols && req.Header.Get("Upgrade") == "" {
 		resp.Body.Close()
 		return nil, errors.New("it switched protocols, which nobody asked for")
+	}
+	if resp.StatusCode < http.StatusContinue {
+		resp.Body.Close()
+		return nil, fmt.Errorf("it answered with the status %03d, which is none", resp.StatusCode)
 	}
 	resp.Body = releasing(req.Context(), resp.Body, lease)
 	return resp, nil
@@ -137,6 +159,9 @@ func explain(ctx context.Context, ref lofn.Ref, replica lofn.Replica, err error)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if unknown := explainHTTP2(ref, replica.ID, err); unknown != nil {
+		return unknown
+	}
 	return lofn.Unreached(ref, replica.ID, err)
 }
 
@@ -153,10 +178,7 @@ func releasing(ctx context.Context, body io.ReadCloser, lease lofn.Lease) io.Rea
 		lease.Release()
 	}}
 	if rw, ok := body.(io.ReadWriteCloser); ok {
-		return struct {
-			*releasingBody
-			io.Writer
-		}{r, rw}
+		return &releasingStream{r, rw}
 	}
 	return r
 }
@@ -165,6 +187,22 @@ type releasingBody struct {
 	io.ReadCloser
 	once    sync.Once
 	release func()
+}
+
+// releasingStream is the body of a switched protocol.
+type releasingStream struct {
+	*releasingBody
+	stream io.ReadWriteCloser
+}
+
+func (s *releasingStream) Write(p []byte) (int, error) { return s.stream.Write(p) }
+
+// CloseWrite tells the function that nothing more will come from the client.
+func (s *releasingStream) CloseWrite() error {
+	if half, ok := s.stream.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return http.ErrNotSupported
 }
 
 func (b *releasingBody) Close() error {

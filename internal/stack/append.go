@@ -109,14 +109,23 @@ func (p *parser) insertion(root value, data []byte, name string) (insertion, err
 			return p.afterFunctions(key, root.Content[i+1], bytes.Split(data, []byte("\n"))[:end], name)
 		}
 	}
-	return insertion{after: lines, indent: 2, header: "functions:"}, nil
+	return underNewKey(lines, root.Content[0]), nil
+}
+
+// underNewKey is a place for a function under a "functions:" of its own, which
+// lines up with another key of the file.
+func underNewKey(after int, beside *yaml.Node) insertion {
+	margin := beside.Column - 1
+	return insertion{after: after, indent: margin + 2, header: strings.Repeat(" ", margin) + "functions:"}
 }
 
 // afterFunctions finds the end of the functions, before the comments and blank
 // lines that lead up to the next key. The lines are those up to that key.
 func (p *parser) afterFunctions(key, functions *yaml.Node, lines [][]byte, name string) (insertion, error) {
 	if isNull(value{functions, 0}) || functions.Kind == yaml.MappingNode && len(functions.Content) == 0 {
-		return insertion{after: key.Line, indent: 2, header: "functions:", replaces: key.Line}, nil
+		at := underNewKey(key.Line, key)
+		at.replaces = key.Line
+		return at, nil
 	}
 	if functions.Kind != yaml.MappingNode || functions.Style&yaml.FlowStyle != 0 {
 		return insertion{}, lofn.Errorf(lofn.Invalid, "%sfunctions: must be a map of one function a line to be added to", p.at(key.Line))
