@@ -19,7 +19,7 @@ type incoming struct {
 	ended    atomic.Bool
 
 	mu          sync.Mutex
-	interrupted bool
+	interrupted bool // for good
 }
 
 // newIncoming returns nil where there is no body.
@@ -48,7 +48,14 @@ func (b *incoming) Read(p []byte) (int, error) {
 // pending reports whether some of the body may be on its way still. A
 // connection must not be used for another request then: net/http would take
 // what is left for that request, if reading was interrupted.
-func (b *incoming) pending() bool { return b != nil && !b.ended.Load() }
+func (b *incoming) pending() bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.interrupted || !b.ended.Load()
+}
 
 // extend gives the client so long for the next piece; 0 is no bound.
 func (b *incoming) extend(d time.Duration) {
@@ -70,10 +77,15 @@ func (b *incoming) extend(d time.Duration) {
 // Close serves net/http, which owns the body.
 func (b *incoming) Close() error { return b.from.Close() }
 
-// interrupt makes a Read that waits for the client return.
+// interrupt makes a Read that waits for the client return. A body that has
+// ended is left alone: net/http watches the connection by then, and would take
+// the interruption for the end of the client, at the cost of its next call.
 func (b *incoming) interrupt() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.ended.Load() {
+		return
+	}
 	b.interrupted = true
 	if b.control.SetReadDeadline(time.Unix(1, 0)) != nil {
 		_ = b.from.Close()
@@ -85,8 +97,14 @@ func (b *incoming) interrupt() {
 // from it.
 const politeness = time.Second
 
-// resume ends an interrupt. Nobody reads at the time.
-func (b *incoming) resume() { _ = b.control.SetReadDeadline(time.Now().Add(politeness)) }
+// resume ends an interrupt, if there was one. Nobody reads at the time.
+func (b *incoming) resume() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.interrupted {
+		_ = b.control.SetReadDeadline(time.Now().Add(politeness))
+	}
+}
 
 // readTo copies the body until ctx ends, whose cause is the error then.
 func (b *incoming) readTo(ctx context.Context, to io.Writer) (int64, error) {

@@ -230,6 +230,33 @@ func TestRestOfABodyIsNotARequest(t *testing.T) {
 	}
 }
 
+// Connections that are kept serve one call after the other, none of which is
+// taken for abandoned because of how the one before it ended.
+func TestConnectionsAreKept(t *testing.T) {
+	t.Parallel()
+	server, _, _ := serve(t, watchdog.Options{}, "fprocess=cat")
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+	defer client.CloseIdleConnections()
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			for range 150 {
+				response, err := client.Do(request(t, "POST", server.URL, "hello"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				body, err := io.ReadAll(response.Body)
+				_ = response.Body.Close()
+				if response.StatusCode != 200 || string(body) != "hello" || err != nil || response.Close {
+					t.Errorf("got %d %q, %v; the connection is to be closed: %v", response.StatusCode, body, err, response.Close)
+				}
+			}
+		})
+	}
+	callers.Wait()
+}
+
 func TestProgramThatCannotStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
