@@ -29,7 +29,7 @@ func (w *Watchdog) stream(rw http.ResponseWriter, r *http.Request) {
 	stderr := w.childLog()
 	defer stderr.Close()
 	out := &streamWriter{rec: rec, control: control, contentType: w.config.ContentType}
-	j := job{env: environ(w.options.Env, r, r.ContentLength), stdout: out, stderr: stderr}
+	j := job{env: w.environ(r, r.ContentLength), stdout: out, stderr: stderr}
 	if rec.body != nil {
 		j.stdin = rec.body
 	}
