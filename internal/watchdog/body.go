@@ -10,13 +10,15 @@ import (
 	"time"
 )
 
-// incoming is a request's body as the fork modes read it: possibly while the
-// answer is written, and possibly not to its end.
+// incoming is a request's body that may be read while the answer is written,
+// and possibly not to its end.
 type incoming struct {
 	from     io.ReadCloser
 	control  *http.ResponseController
 	patience time.Duration // for each piece; 0 is no bound
 	ended    atomic.Bool
+	reading  sync.Mutex // held by Read
+	over     bool       // nobody reads any more; under reading
 
 	mu          sync.Mutex
 	interrupted bool // for good
@@ -32,6 +34,11 @@ func newIncoming(rw http.ResponseWriter, r *http.Request, patience time.Duration
 
 // Read wraps failures in an inputError.
 func (b *incoming) Read(p []byte) (int, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if b.over {
+		return 0, inputError{http.ErrBodyReadAfterClose}
+	}
 	b.extend(b.patience)
 	n, err := b.from.Read(p)
 	b.extend(0)
@@ -74,8 +81,24 @@ func (b *incoming) extend(d time.Duration) {
 	_ = b.control.SetReadDeadline(deadline)
 }
 
-// Close serves net/http, which owns the body.
-func (b *incoming) Close() error { return b.from.Close() }
+// Close does nothing: the server closes the body when the handler is done.
+func (b *incoming) Close() error { return nil }
+
+// openBothWays lets the answer begin before the end of the body, which net/http
+// would otherwise end then. Writers that cannot do it are the caller's choice.
+func (b *incoming) openBothWays() { _ = b.control.EnableFullDuplex() }
+
+// end returns when nobody reads, nor will: net/http does not stand that after
+// the end of the handler.
+func (b *incoming) end() {
+	if !b.reading.TryLock() {
+		b.interrupt() // whoever reads waits for a client that has its answer
+		b.reading.Lock()
+		defer b.resume()
+	}
+	defer b.reading.Unlock()
+	b.over = true
+}
 
 // interrupt makes a Read that waits for the client return. A body that has
 // ended is left alone: net/http watches the connection by then, and would take

@@ -143,6 +143,58 @@ func TestRelayFailures(t *testing.T) {
 	})
 }
 
+// A function may answer while it reads, and need not read to the end.
+func TestRelayBothWays(t *testing.T) {
+	t.Parallel()
+	url := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		_ = control.EnableFullDuplex()
+		for lines := bufio.NewScanner(r.Body); lines.Scan() && lines.Text() != "enough"; {
+			_, _ = fmt.Fprintln(w, "got", lines.Text())
+			_ = control.Flush()
+		}
+		_, _ = io.WriteString(w, "bye\n")
+	})
+	server, w, _ := serve(t, watchdog.Options{}, "mode=http", "fprocess=x", url)
+	for _, last := range []string{"", "enough\n"} {
+		body, feed := io.Pipe()
+		r := request(t, "POST", server.URL, "")
+		r.Body, r.ContentLength = body, -1
+		arrived := make(chan *http.Response, 1)
+		go func() {
+			response, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Error(err)
+			}
+			arrived <- response
+		}()
+		_, _ = io.WriteString(feed, "one\n")
+		response := <-arrived // while the body is still open
+		if response == nil {
+			return
+		}
+		defer response.Body.Close()
+		answer := bufio.NewReader(response.Body)
+		for _, text := range []string{"one\n", "two\n", "three\n"} {
+			if text != "one\n" {
+				_, _ = io.WriteString(feed, text)
+			}
+			if got, err := answer.ReadString('\n'); got != "got "+text || err != nil {
+				t.Fatalf("got %q, %v", got, err)
+			}
+		}
+		if last == "" {
+			_ = feed.Close()
+		} else {
+			_, _ = io.WriteString(feed, last)
+		}
+		if rest, err := io.ReadAll(answer); string(rest) != "bye\n" || err != nil {
+			t.Errorf("at the end: %q, %v", rest, err)
+		}
+		eventually(t, "the end of the call", func() bool { return w.Inflight() == 0 })
+	}
+}
+
 // exec_timeout is not for answers that go on as long as both sides want.
 func TestRelayWithoutEnd(t *testing.T) {
 	t.Parallel()
