@@ -190,14 +190,13 @@ func (a *ahead) release() {
 		return
 	}
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.busy--
-	a.mu.Unlock()
-	a.nudge()
 }
 
-// courtesy is how long the next process holds back, lest it take the processor
-// from the call that just got one. Most calls are over by then.
-const courtesy = 2 * time.Millisecond
+// courtesy is how long the start of the next process is held back, lest it take
+// the processor from the call that just got one. Most are answered by then.
+const courtesy = time.Millisecond
 
 // renew ends the processes that wait. Others take their place.
 func (a *ahead) renew() {
