@@ -141,6 +141,7 @@ func TestProcessKilledWhileItWaits(t *testing.T) {
 	server, _, _ := serve(t, watchdog.Options{}, "prestart=1", "fprocess="+script(t, s.note()+"exec cat"))
 	waiting := s.living(t, 1)[0]
 	_ = syscall.Kill(waiting, syscall.SIGKILL)
+	eventually(t, "its end", func() bool { return !alive(t, waiting) })
 	if got := do(t, request(t, "POST", server.URL, "body")); got.StatusCode != 200 || got.body != "body" {
 		t.Errorf("got %d %q", got.StatusCode, got.body)
 	}

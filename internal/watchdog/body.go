@@ -91,10 +91,10 @@ func (b *incoming) openBothWays() { _ = b.control.EnableFullDuplex() }
 // end returns when nobody reads, nor will: net/http does not stand that after
 // the end of the handler.
 func (b *incoming) end() {
+	defer b.resume()
 	if !b.reading.TryLock() {
 		b.interrupt() // whoever reads waits for a client that has its answer
 		b.reading.Lock()
-		defer b.resume()
 	}
 	defer b.reading.Unlock()
 	b.over = true

@@ -120,6 +120,20 @@ func TestRelayFailures(t *testing.T) {
 			t.Errorf("got %d %q", got.StatusCode, got.body)
 		}
 	})
+	t.Run("deadline while the client sends", func(t *testing.T) {
+		server, _, _ := serve(t, watchdog.Options{}, "mode=http", "fprocess=x", "exec_timeout=50ms", upstream(t, stall))
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+		got, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || got.StatusCode != 504 || !got.Close {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
 	t.Run("X-Timeout", func(t *testing.T) {
 		server, _, _ := serve(t, watchdog.Options{}, "mode=http", "fprocess=x", upstream(t, stall))
 		if got := do(t, request(t, "POST", server.URL, "", "X-Timeout", "50ms")); got.StatusCode != 504 {
@@ -158,6 +172,7 @@ func TestRelayBothWays(t *testing.T) {
 	server, w, _ := serve(t, watchdog.Options{}, "mode=http", "fprocess=x", url)
 	for _, last := range []string{"", "enough\n"} {
 		body, feed := io.Pipe()
+		defer feed.Close()
 		r := request(t, "POST", server.URL, "")
 		r.Body, r.ContentLength = body, -1
 		arrived := make(chan *http.Response, 1)

@@ -95,6 +95,8 @@ func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request)
 	} else if body != nil {
 		body.openBothWays()
 		defer body.end()
+		// The transport does not return before it has read what it reads.
+		defer context.AfterFunc(ctx, body.interrupt)()
 		r.Body = body
 	}
 	proxy.ServeHTTP(rec, r)
