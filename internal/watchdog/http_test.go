@@ -171,25 +171,7 @@ func TestRelayBothWays(t *testing.T) {
 	})
 	server, w, _ := serve(t, watchdog.Options{}, "mode=http", "fprocess=x", url)
 	for _, last := range []string{"", "enough\n"} {
-		body, feed := io.Pipe()
-		defer feed.Close()
-		r := request(t, "POST", server.URL, "")
-		r.Body, r.ContentLength = body, -1
-		arrived := make(chan *http.Response, 1)
-		go func() {
-			response, err := http.DefaultClient.Do(r)
-			if err != nil {
-				t.Error(err)
-			}
-			arrived <- response
-		}()
-		_, _ = io.WriteString(feed, "one\n")
-		response := <-arrived // while the body is still open
-		if response == nil {
-			return
-		}
-		defer response.Body.Close()
-		answer := bufio.NewReader(response.Body)
+		feed, answer := converse(t, server.URL)
 		for _, text := range []string{"one\n", "two\n", "three\n"} {
 			if text != "one\n" {
 				_, _ = io.WriteString(feed, text)

@@ -60,21 +60,7 @@ func pids(t *testing.T, file string, count int) []int {
 func TestStreamingSendsAtOnce(t *testing.T) {
 	t.Parallel()
 	server, _, _ := serve(t, watchdog.Options{}, "fprocess=cat")
-	body, feed := io.Pipe()
-	r := request(t, "POST", server.URL, "")
-	r.Body, r.ContentLength = body, -1
-	arrived := make(chan *http.Response, 1)
-	go func() {
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Error(err)
-		}
-		arrived <- response
-	}()
-	_, _ = io.WriteString(feed, "one\n")
-	response := <-arrived // while the body is still open
-	defer response.Body.Close()
-	lines := bufio.NewReader(response.Body)
+	feed, lines := converse(t, server.URL)
 	for _, text := range []string{"one\n", "two\n", "three\n"} {
 		if text != "one\n" {
 			_, _ = io.WriteString(feed, text)
