@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -59,7 +60,7 @@ func (c *container) run() error {
 // front.
 func (c *container) assemble() error {
 	options := watchdog.Options{
-		Env: c.env, Stderr: c.log.lines, Metrics: &c.metrics, Impatient: true,
+		Start: startForCall, Env: c.env, Stderr: c.log.lines, Metrics: &c.metrics, Impatient: true,
 		Log: slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if err := c.guard(&options); err != nil {
@@ -83,6 +84,14 @@ func (c *container) assemble() error {
 	}
 	c.server = watchdog.NewServer(c.watchdog, rest)
 	return nil
+}
+
+// startForCall starts a process for a call, or ahead of one. The kernel ends it
+// with the thread that started it: that can be any, for the runtime keeps its
+// threads to the end of the watchdog.
+func startForCall(cmd *exec.Cmd) error {
+	endWithParent(cmd)
+	return watchdog.StartGroup(cmd)
 }
 
 // issuerPatience bounds the questions to the issuer at the start.

@@ -256,6 +256,32 @@ func TestOrphansAreReaped(t *testing.T) {
 	eventually(t, "no zombie is left", func() bool { return get(t, d.url+"/count") == "200 0\n" })
 }
 
+// Processes of calls, and those that wait for one, end with the watchdog too,
+// however it ends.
+func TestProcessesEndWithTheWatchdog(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends children with their parent")
+	}
+	for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		file := filepath.Join(t.TempDir(), "pids")
+		d := start(t, peer{}, "mode=streaming", "prestart=4", "exec_timeout=1s", "write_timeout=1s",
+			handler(t, "echo $$ >>"+file+"; read line; while :; do sleep 0.01; done"))
+		pids := func() []string { b, _ := os.ReadFile(file); return strings.Fields(string(b)) }
+		eventually(t, "a process waits", func() bool { return len(pids()) == 1 })
+		arrived := d.call(t, "/")
+		eventually(t, "another one waits", func() bool { return len(pids()) == 2 })
+		d.signal(t, s)
+		d.exit(t)
+		<-arrived
+		for _, pid := range pids() {
+			eventually(t, "the end of a process after "+s.String(), func() bool {
+				stat, err := os.ReadFile("/proc/" + pid + "/stat")
+				return err != nil || strings.Contains(string(stat), ") Z ")
+			})
+		}
+	}
+}
+
 // A watchdog that is killed takes the function with it.
 func TestKilled(t *testing.T) {
 	if runtime.GOOS != "linux" {

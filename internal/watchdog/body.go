@@ -10,16 +10,18 @@ import (
 	"time"
 )
 
-// incoming is a request's body as the fork modes read it: possibly while the
-// answer is written, and possibly not to its end.
+// incoming is a request's body that may be read while the answer is written,
+// and possibly not to its end.
 type incoming struct {
 	from     io.ReadCloser
 	control  *http.ResponseController
 	patience time.Duration // for each piece; 0 is no bound
 	ended    atomic.Bool
+	reading  sync.Mutex // held by Read
+	over     bool       // nobody reads any more; under reading
 
 	mu          sync.Mutex
-	interrupted bool
+	interrupted bool // for good
 }
 
 // newIncoming returns nil where there is no body.
@@ -32,6 +34,11 @@ func newIncoming(rw http.ResponseWriter, r *http.Request, patience time.Duration
 
 // Read wraps failures in an inputError.
 func (b *incoming) Read(p []byte) (int, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if b.over {
+		return 0, inputError{http.ErrBodyReadAfterClose}
+	}
 	b.extend(b.patience)
 	n, err := b.from.Read(p)
 	b.extend(0)
@@ -48,7 +55,14 @@ func (b *incoming) Read(p []byte) (int, error) {
 // pending reports whether some of the body may be on its way still. A
 // connection must not be used for another request then: net/http would take
 // what is left for that request, if reading was interrupted.
-func (b *incoming) pending() bool { return b != nil && !b.ended.Load() }
+func (b *incoming) pending() bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.interrupted || !b.ended.Load()
+}
 
 // extend gives the client so long for the next piece; 0 is no bound.
 func (b *incoming) extend(d time.Duration) {
@@ -67,13 +81,34 @@ func (b *incoming) extend(d time.Duration) {
 	_ = b.control.SetReadDeadline(deadline)
 }
 
-// Close serves net/http, which owns the body.
-func (b *incoming) Close() error { return b.from.Close() }
+// Close does nothing: the server closes the body when the handler is done.
+func (b *incoming) Close() error { return nil }
 
-// interrupt makes a Read that waits for the client return.
+// openBothWays lets the answer begin before the end of the body, which net/http
+// would otherwise end then. Writers that cannot do it are the caller's choice.
+func (b *incoming) openBothWays() { _ = b.control.EnableFullDuplex() }
+
+// end returns when nobody reads, nor will: net/http does not stand that after
+// the end of the handler.
+func (b *incoming) end() {
+	defer b.resume()
+	if !b.reading.TryLock() {
+		b.interrupt() // whoever reads waits for a client that has its answer
+		b.reading.Lock()
+	}
+	defer b.reading.Unlock()
+	b.over = true
+}
+
+// interrupt makes a Read that waits for the client return. A body that has
+// ended is left alone: net/http watches the connection by then, and would take
+// the interruption for the end of the client, at the cost of its next call.
 func (b *incoming) interrupt() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.ended.Load() {
+		return
+	}
 	b.interrupted = true
 	if b.control.SetReadDeadline(time.Unix(1, 0)) != nil {
 		_ = b.from.Close()
@@ -85,8 +120,14 @@ func (b *incoming) interrupt() {
 // from it.
 const politeness = time.Second
 
-// resume ends an interrupt. Nobody reads at the time.
-func (b *incoming) resume() { _ = b.control.SetReadDeadline(time.Now().Add(politeness)) }
+// resume ends an interrupt, if there was one. Nobody reads at the time.
+func (b *incoming) resume() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.interrupted {
+		_ = b.control.SetReadDeadline(time.Now().Add(politeness))
+	}
+}
 
 // readTo copies the body until ctx ends, whose cause is the error then.
 func (b *incoming) readTo(ctx context.Context, to io.Writer) (int64, error) {

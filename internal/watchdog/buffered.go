@@ -121,10 +121,7 @@ func (w *Watchdog) runBuffered(rec *recorder, r *http.Request, out *spool) error
 	if err != nil {
 		return err
 	}
-	j := job{env: w.options.Env, stdin: stdin, stdout: out}
-	if w.config.Mode != Classic || w.config.CGIHeaders {
-		j.env = environ(w.options.Env, r, size)
-	}
+	j := job{env: w.environ(r, size), stdin: stdin, stdout: out}
 	if w.config.Mode != Classic || !w.config.CombineOutput {
 		stderr := w.childLog()
 		defer stderr.Close()

@@ -59,6 +59,9 @@ type Config struct {
 	PrefixLogs bool
 	LogCallID  bool
 	ReadyPath  string
+	// Prestart is how many processes at most wait for their calls in fork
+	// modes. They have no Http_* variables.
+	Prestart int
 
 	// The rest is for mode classic.
 
@@ -124,6 +127,7 @@ func (v *variables) config(mode Mode) Config {
 	c.CGIHeaders = v.flag(true, "cgi_headers")
 	c.MarshalRequest = v.flag(false, "marshal_request")
 	c.CombineOutput = v.flag(true, "combine_output")
+	c.Prestart = v.number("prestart", 0, 0, mostAhead)
 	v.number("log_buffer_size", 65536, -1, math.MaxInt32)
 	v.check(c)
 	return c
@@ -149,7 +153,17 @@ func (v *variables) check(c Config) {
 	if c.WriteTimeout == 0 {
 		v.fail(lofn.Invalid, "write_timeout: must be longer than 0")
 	}
+	switch {
+	case c.Prestart == 0:
+	case c.Mode == HTTP || c.Mode == Static:
+		v.fail(lofn.Invalid, "prestart: mode %s has no process for each call: use it with streaming, serializing or classic", c.Mode)
+	case v.values["cgi_headers"] == "true":
+		v.fail(lofn.Invalid, "prestart: a process that starts before its call cannot be given that call's headers: leave cgi_headers out")
+	}
 }
+
+// mostAhead bounds prestart: what waits takes memory.
+const mostAhead = 256
 
 // text returns the value of the last of the names that is set, and that name.
 func (v *variables) text(missing string, names ...string) (name, value string) {

@@ -93,9 +93,12 @@ func TestConfigErrors(t *testing.T) {
 		"log_buffer_size=big":           `log_buffer_size: "big" is not a whole number from -1 to 2147483647`,
 		"prefix_logs=yes":               `prefix_logs: "yes" is neither true nor false`,
 		"upstream_url=127.0.0.1:80":     `upstream_url: "127.0.0.1:80" is not where a function could listen: use the form http://127.0.0.1:8082`,
-		"content_type=a\nb":             `content_type: "a\nb" has a line break in it`,
+		"content_type=a\rb":             `content_type: "a\rb" has a line break in it`,
+		"prestart=-1":                   `prestart: "-1" is not a whole number from 0 to 256`,
+		"mode=http\nprestart=1":         "prestart: mode http has no process for each call: use it with streaming, serializing or classic",
+		"cgi_headers=true\nprestart=1":  "prestart: a process that starts before its call cannot be given that call's headers: leave cgi_headers out",
 	} {
-		_, err := watchdog.ConfigFromEnv([]string{"fprocess=x", env})
+		_, err := watchdog.ConfigFromEnv(append([]string{"fprocess=x"}, strings.Split(env, "\n")...))
 		if err == nil || err.Error() != want || lofn.CodeOf(err) != lofn.Invalid {
 			t.Errorf("%s: got %v (code %v), want %s", env, err, lofn.CodeOf(err), want)
 		}

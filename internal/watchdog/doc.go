@@ -28,7 +28,8 @@
 //     broke, except in mode http, whose 500 and 504 stay empty. They carry
 //     X-OpenFaaS-Internal in all modes but for classic's 408.
 //   - http: what the function sends is passed on as it comes, whatever its
-//     type, and compressed bodies, trailers and interim answers as they are.
+//     type, and compressed bodies, trailers and interim answers as they are. It
+//     may answer before it has read the request to its end.
 //
 // Requests
 //   - http: paths are not cleaned by a redirect; a known Content-Length is
@@ -43,6 +44,8 @@
 //     characters is given percent-encoded. Http_Host, Http_ContentLength and
 //     Http_Content_Length are set in all fork modes, and where the body came
 //     without a length they tell the one it had.
+//   - prestart, which the others lack, has processes wait for their calls. They
+//     get no Http_* variables, and one call each.
 //   - static: files outside the folder are not served, through links neither.
 //
 // Logs and configuration

@@ -11,6 +11,15 @@ import (
 // the request, or, Proxy, for the setting of many HTTP clients.
 var reserved = []string{"Proxy", "Method", "Path", "Query", "Host", "Contentlength", "Transfer-Encoding"}
 
+// environ is the environment of the process for a call: without the call's
+// variables where the process may have been started before it.
+func (w *Watchdog) environ(r *http.Request, length int64) []string {
+	if w.ahead != nil || w.config.Mode == Classic && !w.config.CGIHeaders {
+		return w.options.Env
+	}
+	return environ(w.options.Env, r, length)
+}
+
 // environ returns the base environment and the request's Http_* variables,
 // sorted by name. length is the body's, negative if unknown.
 func environ(base []string, r *http.Request, length int64) []string {

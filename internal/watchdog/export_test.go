@@ -33,3 +33,6 @@ func (g *Guard) Age(d time.Duration) {
 	defer g.mu.Unlock()
 	g.fetched = g.fetched.Add(-d)
 }
+
+// Look has the watchdog consider whether fewer processes may wait.
+func (w *Watchdog) Look() { w.ahead.shrink() }

@@ -1,6 +1,7 @@
 package watchdog_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
@@ -137,6 +138,31 @@ func do(t *testing.T, r *http.Request) answer {
 		t.Fatalf("reading the answer: %v (got %.100q)", err, body)
 	}
 	return answer{response, string(body)}
+}
+
+// converse begins a call, writes "one\n" to its body, and returns what is open
+// still: the body and the answer.
+func converse(t *testing.T, url string) (feed io.WriteCloser, lines *bufio.Reader) {
+	t.Helper()
+	body, feed := io.Pipe()
+	t.Cleanup(func() { feed.Close() })
+	r := request(t, "POST", url, "")
+	r.Body, r.ContentLength = body, -1
+	arrived := make(chan *http.Response, 1)
+	go func() {
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Error(err)
+		}
+		arrived <- response
+	}()
+	_, _ = io.WriteString(feed, "one\n")
+	response := <-arrived // while the body is still open
+	if response == nil {
+		t.FailNow()
+	}
+	t.Cleanup(func() { response.Body.Close() })
+	return feed, bufio.NewReader(response.Body)
 }
 
 // eventually waits for a condition.

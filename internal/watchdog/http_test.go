@@ -120,6 +120,20 @@ func TestRelayFailures(t *testing.T) {
 			t.Errorf("got %d %q", got.StatusCode, got.body)
 		}
 	})
+	t.Run("deadline while the client sends", func(t *testing.T) {
+		server, _, _ := serve(t, watchdog.Options{}, "mode=http", "fprocess=x", "exec_timeout=50ms", upstream(t, stall))
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+		got, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || got.StatusCode != 504 || !got.Close {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
 	t.Run("X-Timeout", func(t *testing.T) {
 		server, _, _ := serve(t, watchdog.Options{}, "mode=http", "fprocess=x", upstream(t, stall))
 		if got := do(t, request(t, "POST", server.URL, "", "X-Timeout", "50ms")); got.StatusCode != 504 {
@@ -141,6 +155,41 @@ func TestRelayFailures(t *testing.T) {
 			t.Errorf("log: %s", log)
 		}
 	})
+}
+
+// A function may answer while it reads, and need not read to the end.
+func TestRelayBothWays(t *testing.T) {
+	t.Parallel()
+	url := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		_ = control.EnableFullDuplex()
+		for lines := bufio.NewScanner(r.Body); lines.Scan() && lines.Text() != "enough"; {
+			_, _ = fmt.Fprintln(w, "got", lines.Text())
+			_ = control.Flush()
+		}
+		_, _ = io.WriteString(w, "bye\n")
+	})
+	server, w, _ := serve(t, watchdog.Options{}, "mode=http", "fprocess=x", url)
+	for _, last := range []string{"", "enough\n"} {
+		feed, answer := converse(t, server.URL)
+		for _, text := range []string{"one\n", "two\n", "three\n"} {
+			if text != "one\n" {
+				_, _ = io.WriteString(feed, text)
+			}
+			if got, err := answer.ReadString('\n'); got != "got "+text || err != nil {
+				t.Fatalf("got %q, %v", got, err)
+			}
+		}
+		if last == "" {
+			_ = feed.Close()
+		} else {
+			_, _ = io.WriteString(feed, last)
+		}
+		if rest, err := io.ReadAll(answer); string(rest) != "bye\n" || err != nil {
+			t.Errorf("at the end: %q, %v", rest, err)
+		}
+		eventually(t, "the end of the call", func() bool { return w.Inflight() == 0 })
+	}
 }
 
 // exec_timeout is not for answers that go on as long as both sides want.

@@ -1,7 +1,7 @@
 package watchdog
 
 import (
-	"context"
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -15,37 +15,38 @@ import (
 // os/exec has its own, but those either lose output that is still in the pipe
 // when the process ends, or wait for whoever inherited the pipe.
 type plumbing struct {
-	cancel context.CancelCauseFunc
+	buffers *sync.Pool
 
 	childEnds []*os.File
 	stdin     *os.File
-	outputs   []output
+	outputs   []*os.File // standard output, and standard error if it is apart
 
 	feeding  chan struct{} // closed when stdin needs nobody's care any more
 	draining sync.WaitGroup
+	broken   chan struct{} // closed at the first failure
 
 	mu      sync.Mutex
 	first   error
 	settled bool // stdin may fail from now on
 }
 
-type output struct {
-	from *os.File
-	to   io.Writer
+func (p *plumbing) init(buffers *sync.Pool) {
+	p.buffers = buffers
+	p.feeding, p.broken = make(chan struct{}), make(chan struct{})
 }
 
 // connect makes the pipes and gives the command its ends.
-func (p *plumbing) connect(cmd *exec.Cmd, j job) error {
-	if err := p.connectInput(cmd, j.stdin); err != nil {
+func (p *plumbing) connect(cmd *exec.Cmd, stdin io.Reader, apart bool) error {
+	if err := p.connectInput(cmd, stdin); err != nil {
 		return err
 	}
-	out, err := p.connectOutput(j.stdout)
+	out, err := p.connectOutput()
 	if err != nil {
 		return err
 	}
 	cmd.Stdout, cmd.Stderr = out, out
-	if j.stderr != nil {
-		if cmd.Stderr, err = p.connectOutput(j.stderr); err != nil {
+	if apart {
+		if cmd.Stderr, err = p.connectOutput(); err != nil {
 			return err
 		}
 	}
@@ -70,36 +71,67 @@ func (p *plumbing) connectInput(cmd *exec.Cmd, stdin io.Reader) error {
 	return nil
 }
 
-func (p *plumbing) connectOutput(to io.Writer) (io.Writer, error) {
+func (p *plumbing) connectOutput() (io.Writer, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	p.childEnds = append(p.childEnds, w)
-	p.outputs = append(p.outputs, output{from: r, to: to})
+	p.outputs = append(p.outputs, r)
 	return w, nil
 }
 
-// pump begins to move the bytes. The command has been started.
+// pump begins to move the bytes of a job.
 func (p *plumbing) pump(j job) {
-	p.closeChildEnds()
-	p.feeding = make(chan struct{})
-	go func() {
-		defer close(p.feeding)
-		p.feed(j.stdin)
-	}()
-	for _, o := range p.outputs {
-		p.draining.Go(func() { p.drain(o) })
+	if p.stdin == nil || p.fits(j.stdin) {
+		close(p.feeding)
+	} else {
+		go func() {
+			defer close(p.feeding)
+			p.feed(j.stdin)
+		}()
 	}
+	for i, to := range []io.Writer{j.stdout, j.stderr}[:len(p.outputs)] {
+		p.draining.Go(func() { p.drain(p.outputs[i], to) })
+	}
+}
+
+// fits reports whether the whole input was there and went into the pipe at
+// once.
+func (p *plumbing) fits(stdin io.Reader) bool {
+	if stdin != nil {
+		whole, ok := stdin.(*bytes.Reader)
+		if !ok {
+			return false
+		}
+		if _, err := whole.WriteTo(onceWriter{p.stdin}); err != nil {
+			return false // feed goes on with the rest
+		}
+	}
+	_ = p.stdin.Close()
+	return true
+}
+
+// onceWriter writes what a pipe takes without waiting.
+type onceWriter struct{ pipe *os.File }
+
+func (w onceWriter) Write(b []byte) (n int, err error) {
+	raw, err := w.pipe.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		n, failed = syscall.Write(int(fd), b)
+		return true
+	})
+	return max(n, 0), errors.Join(err, failed)
 }
 
 // feed copies stdin to the process. A process that closes its standard input
 // does not want the rest, which is read and dropped, so that the client gets
 // its request sent and its going is noticed.
 func (p *plumbing) feed(stdin io.Reader) {
-	if p.stdin == nil {
-		return
-	}
 	_, err := io.Copy(p.stdin, stdin)
 	_ = p.stdin.Close()
 	var input inputError
@@ -111,7 +143,7 @@ func (p *plumbing) feed(stdin io.Reader) {
 	}
 }
 
-// fail ends the job for the first reason that it is given.
+// fail breaks the job off, for the first reason that it is given.
 func (p *plumbing) fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,7 +151,7 @@ func (p *plumbing) fail(err error) {
 		return
 	}
 	p.first = err
-	p.cancel(err)
+	close(p.broken)
 }
 
 func (p *plumbing) failure() error {
@@ -131,20 +163,21 @@ func (p *plumbing) failure() error {
 // copyBuffer is how much of a stream is in memory at a time.
 const copyBuffer = 32 << 10
 
-func (p *plumbing) drain(o output) {
-	buf := make([]byte, copyBuffer)
-	read := o.from.Read
+func (p *plumbing) drain(from *os.File, to io.Writer) {
+	buf := p.buffers.Get().(*[]byte)
+	defer p.buffers.Put(buf)
+	read := from.Read
 	for {
-		n, err := read(buf)
+		n, err := read(*buf)
 		if n > 0 {
-			if _, err := o.to.Write(buf[:n]); err != nil {
+			if _, err := to.Write((*buf)[:n]); err != nil {
 				p.fail(err)
 				return
 			}
 		}
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			read = leftover(o.from)
+			read = leftover(from)
 		case err != nil:
 			return
 		}
@@ -184,7 +217,7 @@ const strayPatience = 500 * time.Millisecond
 // The processes have ended.
 func (p *plumbing) settle(j job) {
 	for _, o := range p.outputs {
-		_ = o.from.SetReadDeadline(time.Now().Add(strayPatience))
+		_ = o.SetReadDeadline(time.Now().Add(strayPatience))
 	}
 	p.draining.Wait()
 	if p.stdin != nil {
@@ -213,12 +246,13 @@ func (p *plumbing) closeChildEnds() {
 	p.childEnds = nil
 }
 
+// close is for when nobody uses the pipes any more.
 func (p *plumbing) close() {
 	p.closeChildEnds()
 	if p.stdin != nil {
 		_ = p.stdin.Close()
 	}
 	for _, o := range p.outputs {
-		_ = o.from.Close()
+		_ = o.Close()
 	}
 }

@@ -23,13 +23,12 @@ func Command(ctx context.Context, process, env []string, dir string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, process[0], process[1:]...)
 	cmd.Path, cmd.Err = lookPath(process[0], env)
 	cmd.Env, cmd.Dir = env, dir
-	cmd.WaitDelay = killPatience
 	return cmd
 }
 
-// killPatience is how long a process may outlive cmd.Cancel before the process
-// itself is killed directly. It matters only where a Start function set a
-// Cancel that asks rather than kills.
+// killPatience is how long a process may outlive cmd.Cancel before it is killed
+// directly. It matters only where a Start function set a Cancel that asks rather
+// than kills.
 const killPatience = 5 * time.Second
 
 func lookPath(name string, env []string) (string, error) {
@@ -88,39 +87,107 @@ type startError struct{ error }
 
 func (e startError) Unwrap() error { return e.error }
 
-// run starts the process, feeds it, and returns when it and everything that it
+// run has a process work for a call, and returns when it and everything that it
 // started in its group have ended and all its output is written. The error is a
 // startError, the cause for which ctx ended, the failure of j.stdin or
 // j.stdout, or an *exec.ExitError.
 func (w *Watchdog) run(ctx context.Context, j job) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	p := &plumbing{cancel: cancel}
-	defer p.close()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	p := w.ahead.take()
+	defer w.ahead.release()
+	if p == nil {
+		var err error
+		if p, err = w.launch(j.env, j.stdin, j.stderr != nil); err != nil {
+			return startError{err}
+		}
+	}
+	return p.work(ctx, j)
+}
 
-	cmd := Command(ctx, w.config.Process, j.env, w.options.Dir)
-	if err := p.connect(cmd, j); err != nil {
-		return startError{err}
+// process is a function's process with its pipes. It does one job.
+type process struct {
+	plumbing
+	cmd     *exec.Cmd
+	started time.Time
+	exited  chan struct{} // closed when it has ended, as err says
+	err     error
+}
+
+// launch starts a process for a job with that input, whose standard error is
+// its output too or kept apart.
+func (w *Watchdog) launch(env []string, stdin io.Reader, apart bool) (*process, error) {
+	p := &process{exited: make(chan struct{}), started: time.Now()}
+	p.plumbing.init(&w.buffers)
+	p.cmd = Command(context.Background(), w.config.Process, env, w.options.Dir)
+	err := p.connect(p.cmd, stdin, apart)
+	if err == nil {
+		err = w.options.Start(p.cmd)
 	}
-	if err := w.options.Start(cmd); err != nil {
-		return startError{err}
+	if err != nil {
+		p.close()
+		return nil, err
 	}
+	p.closeChildEnds()
+	go p.wait()
+	return p, nil
+}
+
+func (p *process) wait() {
+	awaitExit(p.cmd.Process.Pid)
+	p.err = p.cmd.Wait()
+	close(p.exited)
+}
+
+// work has the process do its job; run says how that may end.
+func (p *process) work(ctx context.Context, j job) error {
+	defer p.close()
 	p.pump(j)
-	err := cmd.Wait()
-	// A group that still has members keeps its number, so this cannot hit a
-	// stranger unless the kernel went through all numbers since Wait returned.
-	if cmd.Cancel != nil {
-		_ = cmd.Cancel()
+	var cause error
+	select {
+	case <-p.exited:
+	case <-p.broken:
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
 	}
+	p.end()
 	p.settle(j)
 
 	switch {
 	case p.failure() != nil:
 		return p.failure()
-	case cmd.ProcessState.Success():
+	case p.err == nil:
 		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
+	case cause != nil:
+		return cause
 	}
-	return err
+	return p.err
+}
+
+// end kills the process, if it has not ended, and what it left in its group.
+func (p *process) end() {
+	select {
+	case <-p.exited:
+	default:
+		_ = p.cmd.Cancel()
+		select {
+		case <-p.exited:
+		case <-time.After(killPatience):
+			_ = p.cmd.Process.Kill()
+			<-p.exited
+		}
+	}
+	// A group that still has members keeps its number, so this cannot hit a
+	// stranger unless the kernel went through all numbers since Wait returned.
+	if p.cmd.Cancel != nil {
+		_ = p.cmd.Cancel()
+	}
+}
+
+// discard ends a process that gets no job. It is dead before its input is
+// closed, which it would take for the end of an empty request.
+func (p *process) discard() {
+	p.end()
+	p.close()
 }

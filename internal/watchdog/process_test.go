@@ -60,21 +60,7 @@ func pids(t *testing.T, file string, count int) []int {
 func TestStreamingSendsAtOnce(t *testing.T) {
 	t.Parallel()
 	server, _, _ := serve(t, watchdog.Options{}, "fprocess=cat")
-	body, feed := io.Pipe()
-	r := request(t, "POST", server.URL, "")
-	r.Body, r.ContentLength = body, -1
-	arrived := make(chan *http.Response, 1)
-	go func() {
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Error(err)
-		}
-		arrived <- response
-	}()
-	_, _ = io.WriteString(feed, "one\n")
-	response := <-arrived // while the body is still open
-	defer response.Body.Close()
-	lines := bufio.NewReader(response.Body)
+	feed, lines := converse(t, server.URL)
 	for _, text := range []string{"one\n", "two\n", "three\n"} {
 		if text != "one\n" {
 			_, _ = io.WriteString(feed, text)
@@ -228,6 +214,33 @@ func TestRestOfABodyIsNotARequest(t *testing.T) {
 			t.Errorf("%s: the connection stayed in use; log: %s", header, log)
 		}
 	}
+}
+
+// Connections that are kept serve one call after the other, none of which is
+// taken for abandoned because of how the one before it ended.
+func TestConnectionsAreKept(t *testing.T) {
+	t.Parallel()
+	server, _, _ := serve(t, watchdog.Options{}, "fprocess=cat")
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+	defer client.CloseIdleConnections()
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			for range 150 {
+				response, err := client.Do(request(t, "POST", server.URL, "hello"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				body, err := io.ReadAll(response.Body)
+				_ = response.Body.Close()
+				if response.StatusCode != 200 || string(body) != "hello" || err != nil || response.Close {
+					t.Errorf("got %d %q, %v; the connection is to be closed: %v", response.StatusCode, body, err, response.Close)
+				}
+			}
+		})
+	}
+	callers.Wait()
 }
 
 func TestProgramThatCannotStart(t *testing.T) {

@@ -78,12 +78,12 @@ func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request)
 	if w.options.Impatient {
 		patience = w.config.ReadTimeout
 	}
-	body := newIncoming(rec.ResponseWriter, r, patience)
+	rec.body = newIncoming(rec.ResponseWriter, r, patience)
+	body := rec.body
 	r = r.WithContext(context.WithValue(ctx, startedKey{}, rec))
 	if w.config.BufferBody && !endless(r) {
 		in := &spool{dir: w.options.TempDir}
 		defer in.Close()
-		rec.body = body
 		size, err := body.readTo(ctx, in)
 		if err == nil {
 			err = replaceBody(r, in, size)
@@ -93,6 +93,10 @@ func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request)
 			return
 		}
 	} else if body != nil {
+		body.openBothWays()
+		defer body.end()
+		// The transport does not return before it has read what it reads.
+		defer context.AfterFunc(ctx, body.interrupt)()
 		r.Body = body
 	}
 	proxy.ServeHTTP(rec, r)

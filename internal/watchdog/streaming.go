@@ -19,18 +19,15 @@ func (w *Watchdog) stream(rw http.ResponseWriter, r *http.Request) {
 	rec := rw.(*recorder)
 	ctx, cancel := w.within(r)
 	defer cancel()
-	control := http.NewResponseController(rec)
-	// Only with it net/http promises that the body can be read on after the
-	// first byte was written. Writers that lack it are the caller's choice.
-	_ = control.EnableFullDuplex()
 	stop := context.AfterFunc(ctx, func() { rec.hurry(lastWords) })
 	defer stop()
 
 	stderr := w.childLog()
 	defer stderr.Close()
-	out := &streamWriter{rec: rec, control: control, contentType: w.config.ContentType}
-	j := job{env: environ(w.options.Env, r, r.ContentLength), stdout: out, stderr: stderr}
+	out := &streamWriter{rec: rec, control: http.NewResponseController(rec), contentType: w.config.ContentType}
+	j := job{env: w.environ(r, r.ContentLength), stdout: out, stderr: stderr}
 	if rec.body != nil {
+		rec.body.openBothWays()
 		j.stdin = rec.body
 	}
 	w.endStream(rec, out, w.run(ctx, j))

@@ -62,6 +62,8 @@ type Watchdog struct {
 	options Options
 	serve   http.Handler
 	lines   *lineLog
+	ahead   *ahead    // nil if no process is started before its call
+	buffers sync.Pool // *[]byte of copyBuffer
 
 	mu       sync.Mutex
 	inflight int
@@ -83,6 +85,10 @@ func New(config Config, options Options) (*Watchdog, error) {
 		return nil, err
 	}
 	w.lines = &lineLog{to: w.options.Stderr()}
+	w.buffers.New = func() any { return new(make([]byte, copyBuffer)) }
+	if w.config.Prestart > 0 {
+		w.ahead = w.startAhead()
+	}
 	return w, nil
 }
 
@@ -203,6 +209,7 @@ func (w *Watchdog) Inflight() int {
 // the cause of ctx. The watchdog cannot be used again.
 func (w *Watchdog) Shutdown(ctx context.Context) error {
 	w.drain()
+	w.ahead.stop()
 	var err error
 	select {
 	case <-w.idle:
@@ -214,6 +221,10 @@ func (w *Watchdog) Shutdown(ctx context.Context) error {
 	w.kill(errShutdown)
 	return errors.Join(err, w.finish())
 }
+
+// Renew ends the processes that wait for a call and has others take their
+// place, which see what changed around the function since.
+func (w *Watchdog) Renew() { w.ahead.renew() }
 
 func (w *Watchdog) drain() {
 	w.mu.Lock()

@@ -49,7 +49,11 @@ func (m *linux) startForks(p *program) (instance, error) {
 }
 
 func (f *forks) listen() error {
-	var err error
+	f.address = f.machine.socket(f.id)
+	listener, err := net.Listen("unix", f.address)
+	if err != nil {
+		return err
+	}
 	f.watchdog, err = watchdog.New(f.program.watchdog, watchdog.Options{
 		Start:  f.start,
 		Env:    f.environ(nil),
@@ -59,12 +63,7 @@ func (f *forks) listen() error {
 		Log:    f.machine.Log,
 	})
 	if err != nil {
-		return err
-	}
-	f.address = f.machine.socket(f.id)
-	listener, err := net.Listen("unix", f.address)
-	if err != nil {
-		return err
+		return errors.Join(err, listener.Close())
 	}
 	f.server = &http.Server{
 		Handler:           f.watchdog,
@@ -86,6 +85,14 @@ func (m *linux) socket(id string) string {
 		path = "/proc/self/fd/" + strconv.Itoa(int(m.runDir.Fd())) + "/" + id + socketSuffix
 	}
 	return path
+}
+
+// writeSecret also ends the processes that wait for a call: they may have read
+// the old value.
+func (f *forks) writeSecret(name string, value []byte) error {
+	err := f.cell.writeSecret(name, value)
+	f.watchdog.Renew()
+	return err
 }
 
 // start starts the process for a call.
@@ -149,6 +156,9 @@ func (f *forks) finish(err error) {
 	f.once.Do(func() {
 		f.err = err
 		_ = f.server.Close()
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = f.watchdog.Shutdown(now) // none is left but when the server broke
 		f.close()
 		close(f.done)
 		f.ended()

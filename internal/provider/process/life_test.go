@@ -88,6 +88,35 @@ func TestNothingOutlivesACall(t *testing.T) {
 	eventually(t, "the daemons of the call to end", func() bool { return len(processes(replica.ID)) == 0 })
 }
 
+// Processes that wait for a call are like those that have one: they see the
+// newest secrets, and end with their replica.
+func TestProcessesAhead(t *testing.T) {
+	r := newRig(t)
+	r.isolated()
+	r.image("ahead", map[string]string{"go.sh": "secret=$(cat " + lofn.SecretsPath + "/word); read line; echo $line $secret\n"})
+	r.setSecret("word", "old")
+	fn := function("ahead", "ahead", "mode=streaming", "fprocess=/bin/sh go.sh", "prestart=2")
+	fn.Spec.Secrets = []string{"word"}
+	replica := r.deploy(fn)[0]
+	for _, word := range []string{"old", "new"} {
+		r.setSecret("word", word)
+		must(t, r.SyncSecret(t.Context(), lofn.DefaultNamespace, "word"))
+		for range 2 {
+			eventually(t, "a process to wait", func() bool { return len(processes(replica.ID)) == 1 })
+			out, err := call(t.Context(), replica, "/", "the\n")
+			must(t, err)
+			if out != "the "+word+"\n" {
+				t.Errorf("answer %q", out)
+			}
+		}
+	}
+	eventually(t, "a process to wait", func() bool { return len(processes(replica.ID)) == 1 })
+	r.gone(fn, replica)
+	if left := processes(replica.ID); len(left) > 0 {
+		t.Errorf("processes %v outlived their replica", left)
+	}
+}
+
 func TestCancelledCallEndsItsProcesses(t *testing.T) {
 	r := newRig(t)
 	r.image("slow", map[string]string{"go.sh": "sleep 1007 &\nsleep 1008\n"})

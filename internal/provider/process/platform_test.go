@@ -37,7 +37,7 @@ func platform() int {
 	defer p.Close(context.Background())
 	for _, fn := range []lofn.Function{
 		function("server", "self"),
-		function("forks", "self", "mode=streaming", "fprocess=/bin/sh"),
+		function("forks", "self", "mode=streaming", "fprocess=/bin/sh", "prestart=1"),
 	} {
 		if err := p.Ensure(context.Background(), fn); err != nil {
 			fmt.Println("error:", err)
@@ -85,7 +85,11 @@ func startPlatform(t *testing.T, command func(binary string) *exec.Cmd, folder, 
 		t.Fatal("the platform ended")
 	}
 	for _, id := range ids {
-		eventually(t, "the processes of "+id+" to run", func() bool { return len(processes(id)) >= 3 })
+		want := 3
+		if strings.HasPrefix(id, "forks") {
+			want++ // one waits for a call
+		}
+		eventually(t, "the processes of "+id+" to run", func() bool { return len(processes(id)) >= want })
 	}
 	return cmd, ids
 }
