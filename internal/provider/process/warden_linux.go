@@ -26,10 +26,12 @@ func FindWarden() *Warden {
 	}
 	_ = os.Unsetenv(EnvWarden)
 	unix.CloseOnExec(fd)
-	if unix.SetNonblock(fd, true) != nil {
+	// The number may be another file's in this process, with an end of its own.
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil || unix.SetNonblock(own, true) != nil {
 		return nil
 	}
-	return &Warden{os.NewFile(uintptr(fd), "warden")}
+	return &Warden{os.NewFile(uintptr(own), "warden")}
 }
 
 // File is to be inherited by a process that takes this one's place, with
