@@ -23,6 +23,8 @@ type ServeOptions struct {
 	NoAuth bool
 	// Quiet asks for warnings and worse only in the platform's own log.
 	Quiet bool
+	// Upgradable asks to hand over to the program on the disk on SIGHUP.
+	Upgradable bool
 	// Ready, if not nil, is to be called once, when the platform serves.
 	Ready func(ServeInfo)
 }
@@ -58,6 +60,11 @@ func (p *program) serveCommand() *cobra.Command {
 		Long: `Runs the platform on this machine until SIGTERM or Ctrl-C, upon which calls in
 flight finish; a second one ends it at once.
 
+SIGHUP upgrades it without a failed call: replace the file of this program, then
+send it. The new program takes over the ports and the data and starts the
+functions; once they are ready it takes all new calls, and the old process ends
+with its last call. A new program that fails to start leaves the old one as it was.
+
 Each flag can be given in the environment too, under the name in its description;
 the flag wins.`,
 		Example: "  lofn serve\n  lofn serve --listen 0.0.0.0:8080 --data /srv/lofn\n  LOFN_DATA=/srv/lofn lofn serve",
@@ -76,7 +83,7 @@ the flag wins.`,
 			if err := p.isolate(o.Data); err != nil {
 				return err
 			}
-			o.Ready = p.announce
+			o.Ready, o.Upgradable = p.announce, true
 			return p.Serve(cmd.Context(), o)
 		},
 	}
