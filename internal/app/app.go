@@ -160,21 +160,27 @@ func (p *platform) serve(ctx context.Context, ports *ports, serving func()) erro
 	case <-p.reconciler.Synced():
 	case <-ctx.Done():
 	}
-	err := p.catchUp(ctx)
-	drain := context.Background()
-	if err == nil {
-		doors := openDoors(p, ports)
-		serving()
-		p.collecting.start()
-		p.tellReady()
-		drain, err = p.untilTheEnd(ctx, doors)
+	if err := p.catchUp(ctx); err != nil {
+		stopLoops()
+		running.Wait()
+		now, cancel := context.WithCancel(ctx)
+		cancel()
+		_ = p.close(now)
+		return err
 	}
+	doors := openDoors(p, ports)
+	serving()
+	p.collecting.start()
+	p.tellReady()
+	drain, err := p.untilTheEnd(ctx, doors)
 	p.collecting.stop()
 	stopLoops()
 	running.Wait()
 	// What the replicas of the process before this one write is kept here.
 	p.before.await(drain)
-	return errors.Join(err, p.close(drain))
+	err = errors.Join(err, p.close(drain))
+	p.log.Info("ended: no call is left in this process")
+	return err
 }
 
 // dataDir is the data folder, held by one platform at a time.

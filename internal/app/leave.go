@@ -77,7 +77,6 @@ func (p *platform) leave(ctx context.Context, d *doors, successor *handover.Succ
 	if err := d.close(drain, upgradeGrace); err != nil {
 		p.log.Warn("some calls did not finish in time and were cut off")
 	}
-	p.log.Info("the calls of this process have ended")
 	select {
 	case isStop := <-told:
 		if !isStop {
