@@ -114,14 +114,24 @@ func (p *platform) serving() string {
 	return "marker=" + marker
 }
 
+// TestUpgradesUnderLoadLoseNoCall upgrades four times while clients call and
+// change things. LOFN_UPGRADE_CALLS sets how many calls there are around each
+// upgrade.
 func TestUpgradesUnderLoadLoseNoCall(t *testing.T) {
+	calls := int64(100)
+	if text := os.Getenv("LOFN_UPGRADE_CALLS"); text != "" {
+		var err error
+		if calls, err = strconv.ParseInt(text, 10, 64); err != nil {
+			t.Fatalf("LOFN_UPGRADE_CALLS: %v", err)
+		}
+	}
 	p := newUpgradable(t)
 	marker := p.serving()
 	load := startLoad(p, 4)
-	load.more(100)
+	load.more(calls)
 	long := p.begin()
 	first := p.upgrade()
-	load.more(100)
+	load.more(calls)
 	if isGone(first) {
 		t.Error("the first process is gone, and a call is under way in it")
 	}
@@ -129,11 +139,11 @@ func TestUpgradesUnderLoadLoseNoCall(t *testing.T) {
 	var olds []int
 	for range 3 {
 		olds = append(olds, p.upgrade())
-		load.more(100)
+		load.more(calls)
 	}
 	long.finish()
 	secrets := changes()
-	t.Logf("%d calls and %d changes were answered", load.end(), secrets)
+	t.Logf("around four upgrades %d calls and %d changes were answered", load.end(), secrets)
 	for _, old := range append(olds, first) {
 		p.eventually("the processes before are gone", func() bool { return isGone(old) })
 	}
