@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"strings"
@@ -42,11 +43,15 @@ func (j *journal) keep(config logstore.Config) (err error) {
 	if j.store == nil {
 		j.store, err = logstore.Open(config)
 	}
+	if err == nil {
+		j.line = nil
+	}
 	return err
 }
 
-// release closes the store. What is written goes over the line then.
-func (j *journal) release(line *handover.Line) error {
+// release closes the store, and has handOver tell the other process that it is
+// its own now. What is written after that goes over the line.
+func (j *journal) release(line *handover.Line, handOver func() error) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for s := range j.streams {
@@ -54,7 +59,7 @@ func (j *journal) release(line *handover.Line) error {
 	}
 	err := j.store.Close()
 	j.store, j.line = nil, line
-	return err
+	return errors.Join(err, handOver())
 }
 
 // Close closes the store, if it is here.

@@ -47,7 +47,7 @@ func (l *load) call(chunked bool) {
 			return
 		default:
 		}
-		answer, err := conn.post("/function/fn", fmt.Sprint(" ", n), chunked)
+		answer, err := conn.post("/function/fn/logged", fmt.Sprint(" ", n), chunked)
 		if want := fmt.Sprint("v1 ", n); err != nil || answer != want {
 			l.Errorf("call %d of a client (chunked: %t): %q, %v, want %q", n, chunked, answer, err, want)
 			return

@@ -95,6 +95,9 @@ func runFunction() {
 			_ = http.NewResponseController(w).Flush()
 		}
 		body, _ := io.ReadAll(r.Body)
+		if r.URL.Path == "/logged" {
+			fmt.Println("called with", string(body))
+		}
 		fmt.Fprintf(w, "%s%s", os.Getenv("answer"), body)
 	})}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

@@ -34,8 +34,7 @@ func (p *platform) upgrade(told context.Context, doors *doors) (*handover.Succes
 		return nil, fmt.Errorf("the new process failed before it took anything over: %w (%s)", err, successor.Kill())
 	}
 	p.log.Info("handing the data over", "to", successor.Pid())
-	p.letGo(ctx, successor.Line)
-	err = successor.Send(message{Estate: p.legacy()})
+	err = p.letGo(ctx, successor.Line)
 	if err == nil {
 		err = await(ctx, successor.Line, ready)
 	}
@@ -59,8 +58,9 @@ func (p *platform) beget(doors *doors) (*handover.Successor, error) {
 	return handover.Start(files, environment...)
 }
 
-// letGo closes all of the data that two processes cannot share. Calls go on.
-func (p *platform) letGo(ctx context.Context, line *handover.Line) {
+// letGo closes all of the data that two processes cannot share, and hands it
+// over. Calls go on.
+func (p *platform) letGo(ctx context.Context, line *handover.Line) error {
 	p.streams.end()
 	changes, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
@@ -70,10 +70,10 @@ func (p *platform) letGo(ctx context.Context, line *handover.Line) {
 	p.namespaces.detach()
 	p.secrets.detach()
 	p.engine.Close()
-	if err := p.journal.release(line); err != nil {
-		p.log.Warn("the logs were not closed", "error", err)
-	}
-	p.data.unlock()
+	return p.journal.release(line, func() error {
+		p.data.unlock()
+		return line.Send(message{Estate: p.legacy()})
+	})
 }
 
 // takeBack opens what letGo closed, and tries until it succeeds or ctx ends.
