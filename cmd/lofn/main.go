@@ -50,9 +50,15 @@ func serve(version cli.Version, log io.Writer) func(context.Context, cli.ServeOp
 		if o.Quiet {
 			level = slog.LevelWarn
 		}
+		var upgrades <-chan os.Signal
+		if o.Upgradable {
+			var stop func()
+			ctx, upgrades, stop = onHangup(ctx)
+			defer stop()
+		}
 		return app.Run(ctx, app.Options{
 			Listen: o.Listen, MetricsListen: o.MetricsListen, Data: o.Data, Provider: o.Provider, NoAuth: o.NoAuth,
-			TLSCert: o.TLSCert, TLSKey: o.TLSKey,
+			TLSCert: o.TLSCert, TLSKey: o.TLSKey, Upgrade: upgrades,
 			Release: version.Release, Commit: version.SHA,
 			Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
 			Ready: func(info app.Info) {

@@ -8,20 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"lofn"
 	"lofn/internal/auth"
 	"lofn/internal/auth/basic"
 	"lofn/internal/certs"
-	"lofn/internal/gateway"
+	"lofn/internal/handover"
 	"lofn/internal/provider/process"
 )
 
@@ -43,6 +39,9 @@ type Options struct {
 	Log             *slog.Logger
 	// Ready is called once when the platform serves.
 	Ready func(Info)
+	// Upgrade, if not nil, asks at each signal that the program at the path by
+	// which this process was started take over from it.
+	Upgrade <-chan os.Signal
 }
 
 // Info tells how to reach a platform that serves.
@@ -60,12 +59,21 @@ type Info struct {
 // with the status; if not, it goes on. It comes before all else.
 func Isolate() (status int, started bool) { return process.Isolate() }
 
-// drainTime is how long calls in flight may take to end after Run was told to.
-const drainTime = 30 * time.Second
+const (
+	// drainTime is how long calls in flight may take to end after Run was told
+	// to.
+	drainTime = 30 * time.Second
+	// stopGrace and upgradeGrace are how long a connection without a call may
+	// send one more, before it is closed: at a stop, and when the next process
+	// takes calls already.
+	stopGrace    = time.Second
+	upgradeGrace = 5 * time.Second
+)
 
 // Run serves until ctx ends, then lets calls in flight finish, stops the
-// functions and returns nil. An error means that it could not start, or that a
-// listener broke.
+// functions and returns nil. When it is told to upgrade, and the new process
+// serves, it returns nil as well, once the calls that it had have ended. An
+// error means that it could not start, or that a listener broke.
 func Run(ctx context.Context, o Options) error {
 	if o.Provider != "process" {
 		return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: the one there is so far is process", o.Provider)
@@ -74,39 +82,63 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	line, files, err := handover.Inherit()
+	if err != nil {
+		return err
+	}
+	warden := process.FindWarden()
+	if warden != nil {
+		go dieWith(warden, o.Log)
+	}
 	data, err := openData(o.Data)
 	if err != nil {
 		return err
 	}
-	defer data.Close()
-
+	defer data.unlock()
+	if line == nil {
+		if err := data.lock(); err != nil {
+			return err
+		}
+	}
 	// The ports come first: of all that can be wrong, it is what most often is.
-	listen, err := net.Listen("tcp", o.Listen)
+	ports, err := openPorts(o, files)
 	if err != nil {
-		return portError("--listen", o.Listen, err)
+		return err
 	}
-	defer listen.Close()
-	metricsListen, err := net.Listen("tcp", o.MetricsListen)
-	if err != nil {
-		return portError("--metrics-listen", o.MetricsListen, err)
-	}
-	defer metricsListen.Close()
+	defer ports.close()
 
 	info, authenticator, err := credentials(o, data)
 	if err != nil {
 		return err
 	}
-	info.URL, info.MetricsURL = urlOf(listen, certificate), urlOf(metricsListen, nil)
-	p, err := newPlatform(ctx, o, data, authenticator, info.URL)
+	info.URL, info.MetricsURL = urlOf(ports.calls, certificate), urlOf(ports.metrics, nil)
+	var before *predecessor
+	if line != nil {
+		if before, err = succeed(ctx, line); err == nil {
+			err = data.lock()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	p, err := newPlatform(ctx, o, data, before, authenticator, info.URL)
 	if err != nil {
 		return err
 	}
-	p.certificate = certificate
-	return p.serve(ctx, listen, metricsListen, func() {
+	p.certificate, p.warden = certificate, warden
+	return p.serve(ctx, ports, func() {
 		if o.Ready != nil {
 			o.Ready(info)
 		}
 	})
+}
+
+// dieWith ends this process when the one that watches over it is gone: it must
+// not go on where nobody can stop it.
+func dieWith(warden *process.Warden, log *slog.Logger) {
+	warden.Await()
+	log.Error("the process that watches over this one is gone, so this one ends")
+	os.Exit(1)
 }
 
 func credentials(o Options, data *dataDir) (Info, auth.Authenticator, error) {
@@ -123,15 +155,6 @@ func credentials(o Options, data *dataDir) (Info, auth.Authenticator, error) {
 	return info, c, nil
 }
 
-// portError says which flag to change when an address cannot be had.
-func portError(flag, address string, err error) error {
-	cause := errors.Unwrap(err) // without what package net says of the address
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s %s: %w: is another lofn running? choose another address with %s", flag, address, cause, flag)
-	}
-	return fmt.Errorf("%s %s: %w: choose an address of this machine and a port, such as 127.0.0.1:8080", flag, address, cause)
-}
-
 // certificate is that of the listener, nil if it does not speak TLS.
 func certificate(o Options) (*certs.Files, error) {
 	switch {
@@ -145,21 +168,9 @@ func certificate(o Options) (*certs.Files, error) {
 	return certs.Load(o.TLSCert, o.TLSKey, o.Log)
 }
 
-// urlOf is where clients on this machine reach the listener.
-func urlOf(l net.Listener, certificate *certs.Files) string {
-	address := l.Addr().(*net.TCPAddr)
-	scheme, host := "http", address.IP.String()
-	if address.IP.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	if certificate != nil {
-		scheme, host = "https", certificate.Host(host)
-	}
-	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(address.Port))
-}
-
-// serve runs the loops and servers until ctx ends or one of the servers fails.
-func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener, ready func()) error {
+// serve runs the loops and servers until ctx ends, one of the servers fails, or
+// another process has taken over.
+func (p *platform) serve(ctx context.Context, ports *ports, serving func()) error {
 	loops, stopLoops := context.WithCancel(context.Background())
 	defer stopLoops()
 	var running sync.WaitGroup
@@ -170,74 +181,36 @@ func (p *platform) serve(ctx context.Context, listen, metricsListen net.Listener
 	case <-p.reconciler.Synced():
 	case <-ctx.Done():
 	}
-	// Streams that never end by themselves, such as followed logs, end when
-	// the platform is told to stop.
-	streams, stopStreams := context.WithCancel(context.Background())
-	defer stopStreams()
-	calls := p.calls()
-	lane := gateway.NewLane(calls, p.pool)
-	front := newServer(p.front(calls, streams), p.log)
-	serveFront := func() error { return front.Serve(lane.Rest()) }
-	if p.certificate != nil {
-		// net/http speaks HTTP/2 only over TLS that is its own, so it has these
-		// connections to itself; what the lane saves is little beside TLS.
-		front.TLSConfig = p.certificate.Config()
-		serveFront = func() error { return front.ServeTLS(listen, "", "") }
+	if err := p.catchUp(ctx); err != nil {
+		stopLoops()
+		running.Wait()
+		now, cancel := context.WithCancel(ctx)
+		cancel()
+		_ = p.close(now)
+		return err
 	}
-	metrics := newServer(p.metricsHandler(), p.log)
-	failed := make(chan error, 3)
-	if p.certificate == nil {
-		go func() { failed <- lane.Serve(listen) }()
-	}
-	go func() { failed <- serveFront() }()
-	go func() { failed <- metrics.Serve(metricsListen) }()
-	ready()
-	running.Go(func() { p.collectImages(loops) })
-
-	var err error
-	select {
-	case <-ctx.Done():
-		p.log.Info("stopping: no new calls, those in flight may finish", "within", drainTime)
-	case err = <-failed:
-	}
-	drain, cancel := context.WithTimeout(context.Background(), drainTime)
-	defer cancel()
-	stopStreams()
-	if shutdown := errors.Join(lane.Shutdown(drain), front.Shutdown(drain)); shutdown != nil {
-		p.log.Warn("some calls did not finish in time and were cut off", "after", drainTime)
-		_ = front.Close()
-	}
-	_ = metrics.Close()
+	doors := openDoors(p, ports)
+	serving()
+	p.collecting.start()
+	p.tellReady()
+	drain, err := p.untilTheEnd(ctx, doors)
+	p.collecting.stop()
 	stopLoops()
 	running.Wait()
-	return errors.Join(err, p.close(drain))
-}
-
-// newServer has no read or write timeout, since calls and streams may last for
-// hours; what bounds a call is its own deadline.
-func newServer(h http.Handler, log *slog.Logger) *http.Server {
-	server := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    1 << 20,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		Protocols:         new(http.Protocols),
-	}
-	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetHTTP2(true) // over TLS
-	server.Protocols.SetUnencryptedHTTP2(true)
-	return server
+	// What the replicas of the process before this one write is kept here.
+	p.before.await(drain)
+	err = errors.Join(err, p.close(drain))
+	p.log.Info("ended: no call is left in this process")
+	return err
 }
 
 // dataDir is the data folder, held by one platform at a time.
 type dataDir struct {
 	path string
-	lock *os.File
+	file *os.File // nil while another process has the folder
 }
 
-// openData makes the folder if need be and locks it until Close, or until the
-// process ends however it does.
+// openData makes the folder if need be.
 func openData(path string) (*dataDir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -249,17 +222,31 @@ func openData(path string) (*dataDir, error) {
 			return nil, fmt.Errorf("data folder: %w: choose one that can be written to with --data", err)
 		}
 	}
-	d.lock, err = os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("data folder: %w: choose one that can be written to with --data", err)
-	}
-	if err := lockFile(d.lock); err != nil {
-		d.lock.Close()
-		return nil, fmt.Errorf("data folder %s is in use by another lofn: stop that one, or choose another folder with --data", path)
-	}
 	return d, nil
 }
 
-func (d *dataDir) Close() error            { return d.lock.Close() }
+// lock takes the folder for this process alone until unlock, or until the
+// process ends however it does.
+func (d *dataDir) lock() error {
+	file, err := os.OpenFile(d.join("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("data folder: %w: choose one that can be written to with --data", err)
+	}
+	if err := lockFile(file); err != nil {
+		file.Close()
+		return fmt.Errorf("data folder %s is in use by another lofn: stop that one, or choose another folder with --data", d.path)
+	}
+	d.file = file
+	return nil
+}
+
+func (d *dataDir) unlock() {
+	if d.file != nil {
+		unlockFile(d.file)
+		d.file.Close()
+		d.file = nil
+	}
+}
+
 func (d *dataDir) join(name string) string { return filepath.Join(d.path, name) }
 func (d *dataDir) secrets() string         { return d.join("secrets") }

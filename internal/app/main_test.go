@@ -22,6 +22,10 @@ import (
 // platform that can be killed, or a function.
 const roleVariable = "LOFN_TEST_ROLE"
 
+// neverReady as the time zone of a platform, which functions get too, keeps
+// them from listening.
+const neverReady = "Never/Ready"
+
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case "platform":
@@ -33,15 +37,28 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// started is what a platform prints when it serves.
+type started struct {
+	app.Info
+	PID int
+}
+
 // runPlatform serves on free ports with the data folder that the first
-// argument names, prints its app.Info as a line of JSON and ends on SIGTERM.
+// argument names, prints what it started as a line of JSON, upgrades on SIGHUP
+// and ends on SIGTERM.
 func runPlatform() {
+	if status, ran := app.Isolate(); ran {
+		os.Exit(status)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	upgrade := make(chan os.Signal, 1)
+	signal.Notify(upgrade, syscall.SIGHUP)
 	err := app.Run(ctx, app.Options{
 		Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", Data: os.Args[1], Provider: "process",
 		Release: "test", Commit: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Ready: func(info app.Info) { _ = json.NewEncoder(os.Stdout).Encode(info) },
+		Ready:   func(info app.Info) { _ = json.NewEncoder(os.Stdout).Encode(started{info, os.Getpid()}) },
+		Upgrade: upgrade,
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -53,6 +70,9 @@ func runPlatform() {
 // runFunction answers with its variable "answer" and the secret that the path
 // names, if any.
 func runFunction() {
+	if os.Getenv("TZ") == neverReady {
+		select {}
+	}
 	l, err := net.Listen("unix", os.Getenv(lofn.EnvSocket))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -69,7 +89,15 @@ func runFunction() {
 			_, _ = w.Write(value)
 			return
 		}
+		if err := http.NewResponseController(w).EnableFullDuplex(); err == nil && r.URL.Path == "/begun" {
+			// The caller knows that the call has begun before it ends it.
+			_, _ = io.WriteString(w, "begun,")
+			_ = http.NewResponseController(w).Flush()
+		}
 		body, _ := io.ReadAll(r.Body)
+		if r.URL.Path == "/logged" {
+			fmt.Println("called with", string(body))
+		}
 		fmt.Fprintf(w, "%s%s", os.Getenv("answer"), body)
 	})}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -36,13 +35,21 @@ type platform struct {
 	// certificate is nil if the listener does not speak TLS.
 	certificate *certs.Files
 
+	data   *dataDir
+	before *predecessor    // nil but after an upgrade
+	warden *process.Warden // nil if there is none
+
 	engine     *jetstream.Engine
-	functions  lofn.Store[lofn.Function]
-	namespaces lofn.Store[lofn.Namespace]
-	secrets    lofn.Store[lofn.Secret]
+	functions  *detachable[lofn.Function]
+	namespaces *detachable[lofn.Namespace]
+	secrets    *detachable[lofn.Secret]
 	registry   *registry.Registry
 	images     *registry.Images
-	logs       *logstore.Store
+	journal    *journal
+
+	gate       *gate
+	streams    *streams
+	collecting *work
 
 	metrics    *telemetry.Metrics
 	pool       *pool.Pool
@@ -53,36 +60,45 @@ type platform struct {
 
 // newPlatform starts the parts that hold something open; what it started it
 // closes again if a later one fails.
-func newPlatform(ctx context.Context, o Options, data *dataDir, a auth.Authenticator, url string) (*platform, error) {
-	p := &platform{options: o, auth: a, log: o.Log}
-	if err := p.open(ctx, data, url); err != nil {
+func newPlatform(ctx context.Context, o Options, data *dataDir, before *predecessor, a auth.Authenticator, url string) (*platform, error) {
+	p := &platform{
+		options: o, auth: a, log: o.Log, data: data, before: before,
+		functions: newDetachable[lofn.Function](), namespaces: newDetachable[lofn.Namespace](), secrets: newDetachable[lofn.Secret](),
+		journal: newJournal(), streams: newStreams(),
+	}
+	p.collecting = &work{run: p.collectImages}
+	if err := p.open(ctx, url); err != nil {
 		return nil, errors.Join(err, p.close(ctx))
 	}
 	return p, nil
 }
 
-func (p *platform) open(ctx context.Context, data *dataDir, url string) (err error) {
-	if err = p.openStores(ctx, data); err != nil {
+func (p *platform) open(ctx context.Context, url string) (err error) {
+	// The logs first: a process before this one waits with what it has to say.
+	if err = p.openLogs(); err != nil {
 		return err
 	}
-	if err = p.openImages(ctx, data, url); err != nil {
+	if p.before != nil {
+		go p.before.listen(p.journal)
+	}
+	if err = p.openStores(ctx); err != nil {
 		return err
 	}
-	if p.logs, err = logstore.Open(logstore.Config{Dir: data.join("logs"), Log: p.log}); err != nil {
-		return fmt.Errorf("logs: %w", err)
+	if err = p.openImages(ctx, url); err != nil {
+		return err
 	}
 	p.metrics = telemetry.New()
 	// The pool wakes the reconciler, which informs the pool.
 	p.pool = pool.New(func(ref lofn.Ref) { p.reconciler.Wake(ref) })
 	p.caller = invoke.NewCaller(p.pool)
 	p.provider, err = process.New(process.Config{
-		RunDir:     data.join("run"),
+		RunDir:     p.data.join("run"),
 		Images:     p.images,
 		Secrets:    secretValues{p.secrets},
-		Logs:       p.logs,
+		Logs:       p.journal,
 		Drain:      p.pool.Drain,
 		GatewayURL: url,
-		Hide:       []string{data.path},
+		Hide:       []string{p.data.path},
 		Log:        p.log,
 	})
 	if err != nil {
@@ -100,98 +116,46 @@ func (p *platform) open(ctx context.Context, data *dataDir, url string) (err err
 	return nil
 }
 
-func (p *platform) openStores(ctx context.Context, data *dataDir) (err error) {
-	p.engine, err = jetstream.Open(ctx, jetstream.Config{Dir: data.join("jetstream"), Log: p.log})
+func (p *platform) openLogs() error {
+	if err := p.journal.keep(logstore.Config{Dir: p.data.join("logs"), Log: p.log}); err != nil {
+		return fmt.Errorf("logs: %w", err)
+	}
+	return nil
+}
+
+func (p *platform) openStores(ctx context.Context) (err error) {
+	if p.engine, err = jetstream.Open(ctx, jetstream.Config{Dir: p.data.join("jetstream"), Log: p.log}); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			p.engine.Close()
+		}
+	}()
+	functions, err := jetstream.NewStore(ctx, p.engine, "functions", jetstream.JSON[lofn.Function]())
 	if err != nil {
 		return err
 	}
-	if p.functions, err = jetstream.NewStore(ctx, p.engine, "functions", jetstream.JSON[lofn.Function]()); err != nil {
+	namespaces, err := jetstream.NewStore(ctx, p.engine, "namespaces", jetstream.JSON[lofn.Namespace]())
+	if err != nil {
 		return err
 	}
-	if p.namespaces, err = jetstream.NewStore(ctx, p.engine, "namespaces", jetstream.JSON[lofn.Namespace]()); err != nil {
-		return err
-	}
-	p.secrets, err = jetstream.NewSealedStore[lofn.Secret](ctx, p.engine, "secrets", data.join("secrets/key"))
+	secrets, err := jetstream.NewSealedStore[lofn.Secret](ctx, p.engine, "secrets", p.data.join("secrets/key"))
 	if err != nil {
 		return err
 	}
 	// Read first: a full disk must not keep the platform from starting.
 	ref := lofn.Ref{Namespace: lofn.DefaultNamespace, Name: lofn.DefaultNamespace}
-	if _, err = p.namespaces.Get(ctx, ref); lofn.CodeOf(err) == lofn.NotFound {
-		_, err = p.namespaces.Put(ctx, ref, lofn.Namespace{Name: lofn.DefaultNamespace}, 0)
+	if _, err = namespaces.Get(ctx, ref); lofn.CodeOf(err) == lofn.NotFound {
+		_, err = namespaces.Put(ctx, ref, lofn.Namespace{Name: lofn.DefaultNamespace}, 0)
 	}
-	return err
-}
-
-// openImages also clears what is unpacked of images that no function uses any
-// more: before any function runs is the moment when that is certain.
-func (p *platform) openImages(ctx context.Context, data *dataDir, url string) (err error) {
-	p.registry, err = registry.New(registry.Config{Dir: data.join("registry"), Log: p.log})
-	if err != nil {
-		return fmt.Errorf("registry: %w", err)
-	}
-	p.images, err = registry.NewImages(registry.ImagesConfig{
-		Registry: p.registry, Hosts: hostsOf(url), Dir: data.join("images"), Log: p.log,
-	})
-	if err != nil {
-		return fmt.Errorf("images: %w", err)
-	}
-	used, err := p.usedImages(ctx)
 	if err != nil {
 		return err
 	}
-	return p.images.Prune(ctx, used)
-}
-
-// usedImages tells which images the functions have, by digest.
-func (p *platform) usedImages(ctx context.Context) (func(digest string) bool, error) {
-	functions, err := p.functions.List(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	used := make(map[string]bool)
-	for _, fn := range functions {
-		used[fn.Value.Digest] = true
-	}
-	return func(digest string) bool { return used[digest] }, nil
-}
-
-// collectInterval is how often the registry is cleared of unused images.
-const collectInterval = time.Hour
-
-// collectImages clears the registry of what no tag names and no function uses,
-// at once and then every hour until ctx ends.
-func (p *platform) collectImages(ctx context.Context) {
-	ticker := time.NewTicker(collectInterval)
-	defer ticker.Stop()
-	for {
-		used, err := p.usedImages(ctx)
-		if err == nil {
-			err = p.registry.Collect(ctx, used)
-		}
-		if err != nil && ctx.Err() == nil {
-			p.log.Warn("unused images stay on the disk, trying again later", "in", collectInterval, "error", err)
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// hostsOf are the hosts by which images are pushed to the platform at the URL.
-func hostsOf(url string) []string {
-	scheme, host, _ := strings.Cut(url, "://")
-	_, port, _ := net.SplitHostPort(host)
-	hosts := []string{host}
-	if strings.HasPrefix(host, "127.0.0.1:") {
-		hosts = append(hosts, "localhost:"+port)
-	}
-	if name, standard := strings.CutSuffix(host, ":443"); standard && scheme == "https" {
-		hosts = append(hosts, name)
-	}
-	return hosts
+	p.functions.attach(functions)
+	p.namespaces.attach(namespaces)
+	p.secrets.attach(secrets)
+	return nil
 }
 
 // close stops what was started, last first.
@@ -203,9 +167,7 @@ func (p *platform) close(ctx context.Context) error {
 	if p.caller != nil {
 		p.caller.Close()
 	}
-	if p.logs != nil {
-		errs = append(errs, p.logs.Close())
-	}
+	errs = append(errs, p.journal.Close())
 	if p.registry != nil {
 		errs = append(errs, p.registry.Close())
 	}
@@ -222,12 +184,11 @@ func (p *platform) calls() *gateway.Gateway {
 	})
 }
 
-// front is the handler of the main listener. Its requests end with streams
-// where they would not end by themselves.
-func (p *platform) front(calls *gateway.Gateway, streams context.Context) http.Handler {
+// front is the handler of the main listener.
+func (p *platform) front(calls *gateway.Gateway) http.Handler {
 	control := api.New(api.Config{
 		Functions: p.functions, Namespaces: p.namespaces, Secrets: p.secrets,
-		Resolver: p.provider, Usage: p.provider, Logs: followUntil{p.logs, streams},
+		Resolver: p.provider, Usage: p.provider, Logs: followUntil{p.journal, p.streams},
 		Replicas: p.reconciler, Invocations: p.metrics,
 		Auth: p.auth, Info: p.info(), Now: time.Now, Log: p.log,
 	})
@@ -239,15 +200,20 @@ func (p *platform) front(calls *gateway.Gateway, streams context.Context) http.H
 		Functions: p.functions, Replicas: p.reconciler, Auth: p.auth, Release: p.options.Release, Log: p.log,
 	}))
 	mux.Handle("/{$}", http.RedirectHandler("/ui/", http.StatusTemporaryRedirect))
+	p.gate = newGate(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A mux would tidy the path, which is the function's to interpret.
 		switch {
+		case p.gate.forwards():
+			p.gate.ServeHTTP(w, r)
+		case r.URL.Path == "/healthz":
+			mux.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, gateway.Prefix):
 			calls.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, gateway.AsyncPrefix):
 			calls.Async(w, r)
 		default:
-			mux.ServeHTTP(w, r)
+			p.gate.ServeHTTP(w, r)
 		}
 	})
 }
@@ -305,7 +271,7 @@ func (p *platform) syncSecrets(ctx context.Context) {
 // removed clears what is kept of a function that is gone.
 func (p *platform) removed(ref lofn.Ref) {
 	p.metrics.Forget(ref)
-	if err := p.logs.Remove(ref); err != nil {
+	if err := p.journal.Remove(ref); err != nil {
 		p.log.Warn("the log of a removed function stays on the disk", "function", ref, "error", err)
 	}
 }
@@ -320,15 +286,15 @@ func (s secretValues) Secret(ctx context.Context, namespace, name string) ([]byt
 
 // followUntil ends log streams when the platform stops.
 type followUntil struct {
-	logs lofn.LogStreamer
-	end  context.Context
+	logs    lofn.LogStreamer
+	streams *streams
 }
 
 func (f followUntil) Logs(ctx context.Context, q lofn.LogQuery) iter.Seq2[lofn.LogLine, error] {
 	return func(yield func(lofn.LogLine, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		defer context.AfterFunc(f.end, cancel)()
+		defer context.AfterFunc(f.streams.now(), cancel)()
 		f.logs.Logs(ctx, q)(yield)
 	}
 }

@@ -2,7 +2,6 @@ package app_test
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +26,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"lofn"
-	"lofn/internal/app"
 )
 
 // platform is a `lofn serve` in a process of its own, with a data folder that
@@ -34,14 +33,40 @@ import (
 type platform struct {
 	*testing.T
 	data string
-	app.Info
+	// program is started; it is this test binary.
+	program string
+	// user is whose the platform is, nil for the test's own.
+	user *syscall.Credential
+	// notify is where a service manager would listen, if not empty.
+	notify string
+	started
+	// later are the lines that further processes print when they serve.
+	later  chan started
 	cmd    *exec.Cmd
-	stderr bytes.Buffer
+	stderr said
+}
+
+// said is what processes wrote, which may be read while they write.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
-	p := &platform{T: t, data: shortTempDir(t)}
+	p := &platform{T: t, data: shortTempDir(t), program: os.Args[0]}
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -67,9 +92,10 @@ func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 // start starts the platform and waits until it serves.
 func (p *platform) start() {
 	p.Helper()
-	p.stderr.Reset()
-	p.cmd = exec.Command(os.Args[0], p.data)
-	p.cmd.Env = append(os.Environ(), roleVariable+"=platform")
+	p.stderr = said{}
+	p.cmd = exec.Command(p.program, p.data)
+	p.cmd.Env = append(os.Environ(), roleVariable+"=platform", "NOTIFY_SOCKET="+p.notify)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -78,13 +104,21 @@ func (p *platform) start() {
 	if err := p.cmd.Start(); err != nil {
 		p.Fatal(err)
 	}
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	if err != nil {
+	lines := json.NewDecoder(out)
+	if err := lines.Decode(&p.started); err != nil {
 		p.Fatalf("the platform did not start: %v\n%s", err, p.stderr.String())
 	}
-	if err := json.Unmarshal(line, &p.Info); err != nil {
-		p.Fatal(err)
-	}
+	p.later = make(chan started, 100)
+	go func() {
+		defer close(p.later)
+		for {
+			var s started
+			if lines.Decode(&s) != nil {
+				return
+			}
+			p.later <- s
+		}
+	}()
 }
 
 // startInVain starts a platform that is not expected to serve, and returns what
@@ -104,6 +138,9 @@ func (p *platform) startInVain() string {
 // kill ends the platform as a power cut would.
 func (p *platform) kill() {
 	if p.cmd != nil && p.cmd.ProcessState == nil {
+		if p.PID != 0 && p.PID != p.cmd.Process.Pid {
+			_ = syscall.Kill(p.PID, syscall.SIGKILL)
+		}
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 	}

@@ -25,6 +25,8 @@ type ServeOptions struct {
 	TLSCert, TLSKey string
 	// Quiet asks for warnings and worse only in the platform's own log.
 	Quiet bool
+	// Upgradable asks to hand over to the program on the disk on SIGHUP.
+	Upgradable bool
 	// Ready, if not nil, is to be called once, when the platform serves.
 	Ready func(ServeInfo)
 }
@@ -63,6 +65,11 @@ flight finish; a second one ends it at once.
 With --tls-cert and --tls-key it serves HTTPS, with HTTP/2, instead of HTTP. Both
 files are read again when they change.
 
+SIGHUP upgrades it without a failed call: replace the file of this program, then
+send it. The new program takes over the ports and the data and starts the
+functions; once they are ready it takes all new calls, and the old process ends
+with its last call. A new program that fails to start leaves the old one as it was.
+
 Each flag can be given in the environment too, under the name in its description;
 the flag wins.`,
 		Example: "  lofn serve\n  lofn serve --listen 0.0.0.0:8080 --data /srv/lofn\n  LOFN_DATA=/srv/lofn lofn serve\n  lofn serve --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem",
@@ -81,7 +88,7 @@ the flag wins.`,
 			if err := p.isolate(o.Data); err != nil {
 				return err
 			}
-			o.Ready = p.announce
+			o.Ready, o.Upgradable = p.announce, true
 			return p.Serve(cmd.Context(), o)
 		},
 	}

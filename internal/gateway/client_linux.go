@@ -124,6 +124,10 @@ func (c *client) step() {
 
 // advance looks at what there is, or reads once. It reports whether to go on.
 func (c *client) advance() bool {
+	if c.loop.draining {
+		c.handOver(c.buf)
+		return false
+	}
 	data := c.buf
 	if len(data) == c.seen {
 		if !c.readable {

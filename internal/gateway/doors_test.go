@@ -274,11 +274,17 @@ func TestDoorsMeanTheSame(t *testing.T) {
 
 // lonely is the lane with nobody behind it.
 func lonely(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func()) {
+	_, url, closeDoor = lonelyLane(t, g, replicas)
+	return url, closeDoor
+}
+
+// lonelyLane answers what is not for the lane with 299, which says so.
+func lonelyLane(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (lane *gateway.Lane, url string, closeDoor func()) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lane := gateway.NewLane(g, replicas)
+	lane = gateway.NewLane(g, replicas)
 	served := make(chan error)
 	go func() { served <- lane.Serve(listener) }()
 	rest := make(chan struct{})
@@ -289,11 +295,16 @@ func lonely(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, 
 			if err != nil {
 				return
 			}
-			fmt.Fprint(conn, "HTTP/1.1 299 Rest\r\nContent-Length: 0\r\n\r\n")
-			conn.Close()
+			go func() {
+				defer conn.Close()
+				// Closed with unread bytes it would be reset.
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil || err != io.EOF {
+					fmt.Fprint(conn, "HTTP/1.1 299 Rest\r\nContent-Length: 0\r\n\r\n")
+				}
+			}()
 		}
 	}()
-	return "http://" + listener.Addr().String(), func() {
+	return lane, "http://" + listener.Addr().String(), func() {
 		_ = lane.Shutdown(context.Background())
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("the lane ended with %v", err)

@@ -110,6 +110,18 @@ func (l *Lane) wait() error {
 	return http.ErrServerClosed
 }
 
+// Drain has connections leave the lane: it takes no new ones, those that wait
+// for a request go to Rest at once, the others after the answer under way. When
+// it returns, none waits in the lane any more.
+func (l *Lane) Drain() {
+	l.mu.Lock()
+	loops := l.loops
+	l.mu.Unlock()
+	for _, loop := range loops {
+		loop.drain()
+	}
+}
+
 // Shutdown takes no new connections, closes the idle ones, and waits for the
 // calls under way, until ctx ends.
 func (l *Lane) Shutdown(ctx context.Context) (err error) {

@@ -13,6 +13,7 @@ type loop struct{}
 func startLoops(*Lane, net.Listener) ([]*loop, error) { return nil, nil }
 
 func (*loop) wait()                        {}
+func (*loop) drain()                       {}
 func (*loop) shutdown()                    {}
 func (*loop) drained(context.Context) bool { return true }
 func (*loop) stop()                        {}

@@ -51,8 +51,8 @@ type loop struct {
 	stopped bool
 	// empty is closed when there is no client after shutdown, ended when the
 	// loop is over.
-	closing      bool
-	empty, ended chan struct{}
+	draining, closing bool
+	empty, ended      chan struct{}
 }
 
 const (
@@ -247,6 +247,23 @@ func attach(fd int32) (net.Conn, error) {
 	file := os.NewFile(uintptr(fd), "client")
 	defer file.Close()
 	return net.FileConn(file)
+}
+
+// drain accepts no more, and hands the connections that wait for a request to
+// net/http.
+func (l *loop) drain() {
+	done := make(chan struct{})
+	posted := l.post(func() {
+		defer close(done)
+		l.draining = true
+		l.door.close()
+		for c := range l.clients {
+			c.step()
+		}
+	})
+	if posted {
+		<-done
+	}
 }
 
 // shutdown accepts no more, and closes the connections that wait for a request.

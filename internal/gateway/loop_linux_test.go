@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"log/slog"
@@ -168,5 +169,49 @@ func TestAnAnswerPastTheDeadlineIsCutOff(t *testing.T) {
 	streams.Function = echo
 	if err := p.Drain(t.Context(), streams); err != nil { // waits for its calls
 		t.Error(err)
+	}
+}
+
+// TestDrainLeavesConnectionsToOthers drains a lane that has a connection
+// without a call, one with half a request, and one with a call.
+func TestDrainLeavesConnectionsToOthers(t *testing.T) {
+	goOn, began := make(chan struct{}), make(chan struct{})
+	var lane *gateway.Lane
+	p := start(t, func(t testing.TB, g *gateway.Gateway, replicas *pool.Pool) (url string, closeDoor func()) {
+		lane, url, closeDoor = lonelyLane(t, g, replicas)
+		return url, closeDoor
+	}, slowly(goOn, began))
+	const get = "GET /function/echo/%s HTTP/1.1\r\nHost: x\r\n\r\n"
+	idle, fromIdle := p.dial()
+	half, fromHalf := p.dial()
+	for _, c := range []struct {
+		to   net.Conn
+		from *bufio.Reader
+	}{{idle, fromIdle}, {half, fromHalf}} {
+		fmt.Fprintf(c.to, get, "first")
+		if status, _ := p.read(c.from); status != 200 {
+			t.Fatalf("got %d", status)
+		}
+	}
+	fmt.Fprint(half, "GET /function/echo/half HTTP/1.1\r\nHo")
+	busy, fromBusy := p.dial()
+	fmt.Fprintf(busy, get, "slow")
+	<-began
+
+	lane.Drain()
+	fmt.Fprintf(idle, get, "next")
+	fmt.Fprint(half, "st: x\r\n\r\n")
+	for name, from := range map[string]*bufio.Reader{"idle": fromIdle, "half": fromHalf} {
+		if status, _ := p.read(from); status != 299 {
+			t.Errorf("%s: got %d, want 299 from elsewhere", name, status)
+		}
+	}
+	close(goOn)
+	if status, body := p.read(fromBusy); status != 200 || body != "/slow" {
+		t.Errorf("the call under way: got %d %q", status, body)
+	}
+	fmt.Fprintf(busy, get, "next")
+	if status, _ := p.read(fromBusy); status != 299 {
+		t.Errorf("the call after it: got %d, want 299 from elsewhere", status)
 	}
 }

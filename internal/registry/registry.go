@@ -7,6 +7,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -36,6 +37,10 @@ type Config struct {
 	// Dir is the folder that the registry keeps everything in. It is created
 	// if missing. No two registries may share one.
 	Dir string
+	// UploadSecret signs the state of uploads, which clients hold. A registry
+	// that has it from the one before continues that one's uploads; empty
+	// means a new one.
+	UploadSecret string
 	// Log receives faults of the registry; requests are not logged.
 	Log *slog.Logger
 }
@@ -44,7 +49,8 @@ type Config struct {
 // push whose content does not have the digest that it claims is refused, and
 // so is a manifest whose blobs are not there.
 type Registry struct {
-	app *handlers.App
+	app    *handlers.App
+	secret string
 	// driver is a way of its own to the files that app serves; app caches
 	// nothing that it could make wrong.
 	driver *filesystem.Driver
@@ -64,16 +70,28 @@ func New(cfg Config) (*Registry, error) {
 	}
 	bridgeLog(cfg.Log)
 	ctx, cancel := context.WithCancel(context.Background())
+	secret := cmp.Or(cfg.UploadSecret, rand.Text())
 	r := &Registry{
-		app:    handlers.NewApp(ctx, appConfig(cfg.Dir)),
+		app:    handlers.NewApp(ctx, appConfig(cfg.Dir, secret)),
+		secret: secret,
 		driver: filesystem.New(filesystem.DriverParameters{RootDirectory: cfg.Dir, MaxThreads: 25}),
 		layout: layout{cfg.Dir},
 		log:    cfg.Log,
 		stop:   cancel,
 	}
-	r.tasks.Go(func() { r.purgeUploads(ctx) })
+	// Those of an earlier process are abandoned, as its clients hold a state
+	// that it signed. Upload times are kept in whole seconds: one of this
+	// second is spared.
+	abandoned := time.Now().Add(-time.Second)
+	if cfg.UploadSecret != "" {
+		abandoned = time.Now().Add(-uploadAge)
+	}
+	r.tasks.Go(func() { r.purgeUploads(ctx, abandoned) })
 	return r, nil
 }
+
+// UploadSecret is what a registry needs to continue this one's uploads.
+func (r *Registry) UploadSecret() string { return r.secret }
 
 // Close ends the registry's own work, but for one idle goroutine of the library
 // that has no end. Requests under way are not its concern: whoever serves them
@@ -84,7 +102,7 @@ func (r *Registry) Close() error {
 	return r.app.Shutdown()
 }
 
-func appConfig(dir string) *configuration.Configuration {
+func appConfig(dir, secret string) *configuration.Configuration {
 	return &configuration.Configuration{
 		Storage: configuration.Storage{
 			"filesystem": {"rootdirectory": dir},
@@ -94,8 +112,7 @@ func appConfig(dir string) *configuration.Configuration {
 			"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
 		},
 		HTTP: configuration.HTTP{
-			// It signs the state of uploads, which do not outlive the process.
-			Secret: rand.Text(),
+			Secret: secret,
 			// The registry does not know under which host it is reached.
 			RelativeURLs: true,
 		},
@@ -117,12 +134,9 @@ func writable(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// purgeUploads removes uploads that nobody will finish: those of an earlier
-// process at once, as their clients hold a state that it signed, and later
-// those that are old.
-func (r *Registry) purgeUploads(ctx context.Context) {
-	// Upload times are kept in whole seconds: one of this second is spared.
-	olderThan := time.Now().Add(-time.Second)
+// purgeUploads removes uploads that nobody will finish: those that began
+// before the time at once, and later those that are old.
+func (r *Registry) purgeUploads(ctx context.Context, olderThan time.Time) {
 	ticker := time.NewTicker(purgeInterval)
 	defer ticker.Stop()
 	for {

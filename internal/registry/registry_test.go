@@ -143,6 +143,32 @@ func TestUploadsOfAnEarlierProcessAreRemoved(t *testing.T) {
 	})
 }
 
+func TestUploadsGoOnInTheNextProcess(t *testing.T) {
+	dir := t.TempDir()
+	serve := func(secret string) built {
+		r, err := registry.New(registry.Config{Dir: dir, UploadSecret: secret, Log: testLog(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(r)
+		t.Cleanup(func() {
+			server.Close()
+			r.Close()
+		})
+		return built{Registry: r, host: strings.TrimPrefix(server.URL, "http://")}
+	}
+	first := serve("")
+	location := first.startUpload(t, "echo")
+	backdate(t, filepath.Join(dir, "docker/registry/v2/repositories/echo/_uploads"))
+	content := []byte("a layer")
+	query := location.Query()
+	query.Set("digest", fmt.Sprintf("sha256:%x", sha256.Sum256(content)))
+	next := serve(first.UploadSecret())
+	if status := next.send(t, "PUT", location.Path+"?"+query.Encode(), "application/octet-stream", content); status != http.StatusCreated {
+		t.Errorf("the upload ended with status %d", status)
+	}
+}
+
 // backdate makes uploads look older than this second.
 func backdate(t *testing.T, uploads string) {
 	t.Helper()

@@ -88,7 +88,7 @@ func (c *cell) share() error {
 	if strings.Contains(c.exec, "/") {
 		c.exec = c.onMachine(c.exec)
 	}
-	c.sockets = filepath.Join(c.machine.RunDir, c.id)
+	c.sockets = filepath.Join(c.machine.run.path, c.id)
 	c.dial = c.sockets
 	if err := os.Mkdir(c.sockets, 0o700); err != nil {
 		return err
@@ -179,7 +179,7 @@ func (c *cell) close() {
 	c.handles.close()
 	if !c.machine.isolated() {
 		sweep([]string{c.id})
-		_ = os.RemoveAll(filepath.Join(c.machine.RunDir, c.id))
+		_ = os.RemoveAll(filepath.Join(c.machine.run.path, c.id))
 		if c.sockets != "" {
 			_ = os.RemoveAll(c.sockets)
 		}

@@ -35,8 +35,9 @@ type Logs interface {
 
 // Config is what a Provider works with.
 type Config struct {
-	// RunDir is a folder for sockets that nobody else uses. It is made if it
-	// is missing, and emptied.
+	// RunDir is a folder for sockets. It is made if it is missing. Each
+	// provider has a folder of its own in it, and removes those whose provider
+	// is gone; only one may be in New at a time.
 	RunDir string
 	// Hide are folders that functions shall see empty, as that of the
 	// platform's own data.

@@ -78,11 +78,11 @@ func (f *forks) listen() error {
 	return nil
 }
 
-// socket returns a path in RunDir that is short enough for a socket.
+// socket returns a path in the run's folder that is short enough for a socket.
 func (m *linux) socket(id string) string {
-	path := filepath.Join(m.RunDir, id+socketSuffix)
+	path := filepath.Join(m.run.path, id+socketSuffix)
 	if len(path) > longestSocket {
-		path = "/proc/self/fd/" + strconv.Itoa(int(m.runDir.Fd())) + "/" + id + socketSuffix
+		path = "/proc/self/fd/" + strconv.Itoa(int(m.run.at.Fd())) + "/" + id + socketSuffix
 	}
 	return path
 }

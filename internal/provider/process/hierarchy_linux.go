@@ -78,6 +78,9 @@ func (h hierarchies) unified(folder string) string {
 	if own == "" {
 		return ""
 	}
+	if parent, name := filepath.Split(own); name == leafName && delegated(filepath.Clean(parent)) {
+		own = filepath.Clean(parent) // the platform before this one divided it
+	}
 	if delegated(own) && enable(own) == nil {
 		if dir, err := divide(own, folder); err == nil {
 			return dir
@@ -136,10 +139,13 @@ func delegated(dir string) bool {
 	return unix.Stat(dir, &info) == nil && int(info.Uid) == os.Geteuid()
 }
 
+// leafName is the group of the platform's own processes.
+const leafName = "platform"
+
 // enable divides the platform's own group: its processes move into a child,
 // since a group with processes cannot have children with limits.
 func enable(own string) error {
-	leaf := filepath.Join(own, "platform")
+	leaf := filepath.Join(own, leafName)
 	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,22 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// envIsolated marks the process that Isolate started.
-const envIsolated = "LOFN_ISOLATED"
+// EnvIsolated in the environment keeps Isolate from doing anything: the
+// process was started by one that has the rights, or knows that there are none
+// to be had.
+const EnvIsolated = "LOFN_ISOLATED"
 
 // Isolate gives the program the rights that New needs to isolate functions, if
 // it has not: an ordinary user has them in a user namespace of its own, which
 // only a fresh process can enter. So Isolate starts the program again in one,
 // with the same arguments, passes signals on to it, and when that has ended
-// returns its exit status and true: the caller then exits with the status.
+// returns its exit status and true: the caller then exits with the status. The
+// process that is watched over may name another one in its place, by Warden.
 //
 // With false, the caller is to go on itself: it has the rights, or the machine
 // does not permit user namespaces, which New will find out and say.
 //
 // A program calls it first of all, before it opens or starts anything.
 func Isolate() (status int, started bool) {
-	if os.Getenv(envIsolated) != "" || privileged() {
-		_ = os.Unsetenv(envIsolated)
+	if os.Getenv(EnvIsolated) != "" || privileged() {
+		_ = os.Unsetenv(EnvIsolated)
 		return 0, false
 	}
 	// The child dies with the thread that started it.
@@ -36,28 +38,39 @@ func Isolate() (status int, started bool) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
-	cmd, err := again()
+	w, err := again()
 	if err != nil {
 		return 0, false
 	}
 	go func() {
 		for s := range signals {
-			_ = cmd.Process.Signal(s)
+			w.signal(s.(syscall.Signal))
 		}
 	}()
-	return exitStatus(cmd.Wait()), true
+	status, err = w.wait()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1, true
+	}
+	return status, true
 }
 
 // again starts this program in a user namespace.
-func again() (*exec.Cmd, error) {
+func again() (*watch, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
+	w, theirs, err := newWatch()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), envIsolated+"=1")
+	cmd.Env = append(os.Environ(), EnvIsolated+"=1", EnvWarden+"=3")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 		Pdeathsig:  syscall.SIGKILL,
@@ -67,7 +80,12 @@ func again() (*exec.Cmd, error) {
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
 	}
-	return cmd, cmd.Start()
+	if err := cmd.Start(); err != nil {
+		_ = w.from.Close()
+		return nil, err
+	}
+	w.pid = cmd.Process.Pid
+	return w, nil
 }
 
 // privileged reports whether this process may make mount namespaces.
@@ -78,20 +96,4 @@ func privileged() bool {
 		return false
 	}
 	return data[unix.CAP_SYS_ADMIN/32].Effective&(1<<(unix.CAP_SYS_ADMIN%32)) != 0
-}
-
-// exitStatus is what a shell would make of the end of a process.
-func exitStatus(err error) int {
-	if err == nil {
-		return 0
-	}
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal())
-	}
-	return exit.ExitCode()
 }

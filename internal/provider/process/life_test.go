@@ -178,6 +178,40 @@ func TestForeignListenerIsNotTakenForTheFunction(t *testing.T) {
 	}
 }
 
+func TestProvidersShareAFolder(t *testing.T) {
+	runDir := filepath.Join(t.TempDir(), "run")
+	var replicas []lofn.Replica
+	start := func() *rig {
+		r := newRig(t, func(c *process.Config) { c.RunDir = runDir })
+		r.self()
+		replicas = append(replicas, r.deploy(function("server", "self", "answer=here"))...)
+		replicas = append(replicas, r.deploy(function("forks", "self", "mode=serializing", "fprocess=echo -n here"))...)
+		return r
+	}
+	answer := func() {
+		t.Helper()
+		for _, replica := range replicas {
+			if out, err := call(t.Context(), replica, "/", ""); err != nil || out != "here" {
+				t.Errorf("%s: %q, %v", replica.ID, out, err)
+			}
+		}
+	}
+	start()
+	answer()
+	second := start()
+	answer()
+	must(t, second.Close(t.Context()))
+	replicas = replicas[:2]
+	answer()
+	start()
+	answer()
+	entries, err := os.ReadDir(runDir)
+	must(t, err)
+	if len(entries) != 2 {
+		t.Errorf("two providers have the folders %v", entries)
+	}
+}
+
 func TestLongRunDir(t *testing.T) {
 	long := filepath.Join(t.TempDir(), strings.Repeat("long/", 30))
 	r := newRig(t, func(c *process.Config) { c.RunDir = long })

@@ -30,10 +30,8 @@ type linux struct {
 	// processes bounds how many processes a function may have.
 	processes uint64
 	// path is the PATH of functions that bring none.
-	path string
-	// runDir is a handle on Config.RunDir: through it, sockets are in reach
-	// however long the path is.
-	runDir  *os.File
+	path    string
+	run     *runDir
 	buffers *buffers
 }
 
@@ -46,46 +44,26 @@ func newMachine(c Config) (machine, error) {
 	// What whoever started the platform left open is not for functions. A
 	// kernel before 5.11 does not know the call; then it stays as it was.
 	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-	earlier, err := m.openRunDir()
+	run, stale, earlier, err := openRunDir(m.RunDir)
 	if err != nil {
 		return nil, err
 	}
-	stage := filepath.Join(m.RunDir, "root")
+	m.run = run
+	stage := filepath.Join(run.path, "root")
 	if err := os.Mkdir(stage, 0o700); err != nil {
-		return nil, err
+		return nil, errors.Join(err, run.close())
 	}
 	var denied error
 	m.sandbox, denied = newSandbox(stage, m.Log)
 	if err := m.choose(denied, earlier); err != nil {
 		m.sandbox.close()
-		_ = m.runDir.Close()
-		return nil, err
+		return nil, errors.Join(err, run.close())
 	}
-	m.cgroups = newCgroups(m.RunDir)
+	for _, path := range stale {
+		newCgroups(path)
+	}
+	m.cgroups = newCgroups(run.path)
 	return m, nil
-}
-
-// openRunDir makes the folder and empties it. It returns the IDs of replicas
-// that an earlier platform left there.
-func (m *linux) openRunDir() (earlier []string, err error) {
-	if m.RunDir, err = filepath.Abs(m.RunDir); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(m.RunDir, 0o700); err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(m.RunDir)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(m.RunDir, e.Name())); err != nil {
-			return nil, fmt.Errorf("clear away an earlier run: %w", err)
-		}
-		earlier = append(earlier, strings.TrimSuffix(e.Name(), socketSuffix))
-	}
-	m.runDir, err = os.OpenFile(m.RunDir, unix.O_PATH|unix.O_DIRECTORY, 0)
-	return earlier, err
 }
 
 // choose settles who functions run as.
@@ -140,7 +118,7 @@ func (m *linux) start(ctx context.Context, p *program) (instance, error) {
 func (m *linux) close() error {
 	m.sandbox.close()
 	m.cgroups.close()
-	return m.runDir.Close()
+	return m.run.close()
 }
 
 // attributes are those with which a function's processes start.

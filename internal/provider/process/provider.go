@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -58,8 +59,8 @@ type running struct {
 	since time.Time
 }
 
-// New returns a provider on which nothing runs. It clears away what an earlier
-// one with the same RunDir left behind.
+// New returns a provider on which nothing runs. It clears away what earlier
+// ones with the same RunDir left behind; one that still lives is spared.
 func New(c Config) (*Provider, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -154,6 +155,17 @@ func (p *Provider) SyncSecret(ctx context.Context, namespace, name string) error
 	}
 	p.Retry(uses)
 	return errors.Join(failures...)
+}
+
+// Digests returns the images that replicas run from.
+func (p *Provider) Digests() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	digests := make(map[string]bool)
+	for _, r := range p.replicas {
+		digests[r.image.Digest] = true
+	}
+	return slices.Collect(maps.Keys(digests))
 }
 
 // starter keeps Start out of the methods of Provider.

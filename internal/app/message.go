@@ -1,0 +1,50 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"lofn/internal/handover"
+)
+
+// message is what the process that goes and the one that comes tell each other
+// during an upgrade. One field is set.
+type message struct {
+	Step   step    `json:",omitempty"`
+	Estate *estate `json:",omitempty"`
+	Output *output `json:",omitempty"`
+}
+
+// step is how far an upgrade is.
+type step string
+
+const (
+	// waiting: the new process has done what it can without the data.
+	waiting step = "waiting"
+	// ready: it takes calls.
+	ready step = "ready"
+	// stopping: it was told to stop, so the one before shall not take long.
+	stopping step = "stopping"
+)
+
+// estate is what the new process gets along with the data.
+type estate struct {
+	// Ready counts the replicas that take calls, by function as in a URL.
+	Ready map[string]int
+	// Digests are the images that replicas run from.
+	Digests []string
+	// UploadSecret is the registry's.
+	UploadSecret string
+}
+
+// await returns when the other side has come to the step.
+func await(ctx context.Context, line *handover.Line, s step) error {
+	var m message
+	if err := line.Receive(ctx, &m); err != nil {
+		return err
+	}
+	if m.Step != s {
+		return fmt.Errorf("the other process said %q where %q was expected", m.Step, s)
+	}
+	return nil
+}
