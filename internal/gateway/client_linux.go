@@ -148,7 +148,7 @@ func (c *client) advance() bool {
 // more reads behind what was kept, or else into the loop's buffer.
 func (c *client) more() ([]byte, error) {
 	if len(c.buf) == 0 {
-		n, err := c.read(c.loop.in[:readSize])
+		n, err := c.read(c.loop.in)
 		return c.loop.in[:n], err
 	}
 	c.buf = slices.Grow(c.buf, max(c.wanted-len(c.buf), 4<<10))
@@ -170,7 +170,12 @@ func (c *client) noMore(err error) bool {
 
 // keep keeps the beginning of a request.
 func (c *client) keep(data []byte) {
-	if len(c.buf) == 0 {
+	switch {
+	case len(c.buf) > 0:
+	case c.wanted > joinSize:
+		c.buf = data
+		c.loop.in = c.loop.large()
+	default:
 		c.buf = append(c.buf, data...)
 	}
 	c.seen = len(c.buf)
@@ -198,22 +203,33 @@ func (c *client) deal(data []byte) bool {
 		c.keep(data)
 		return true
 	}
-	e, err := c.newExchange(data[head:size])
+	e, err := c.newExchange()
 	if err != nil {
 		c.handOver(data)
 		return false
 	}
-	c.consume(data[size:])
+	e.take(data, head, size)
 	e.launch()
 	return true
 }
 
-// consume drops all but rest, which is the end of what was read.
-func (c *client) consume(rest []byte) {
-	if cap(c.buf) > headSize && len(rest) == 0 {
-		c.buf = nil
+// take takes the body of the request, which is data[head:size], and leaves the
+// client what follows it. A large one is not copied: the buffer goes with it.
+func (e *exchange) take(data []byte, head, size int) {
+	c, loop := e.client, e.client.loop
+	e.body = data[head:size]
+	kept, rest := c.buf, data[size:]
+	switch {
+	case len(e.body) == 0:
+	case len(e.body) <= joinSize:
+		e.body = append(loop.buffer(), e.body...)
+		e.buffer = e.body
+	case len(kept) == 0:
+		e.buffer, loop.in = loop.in, loop.large()
+	default:
+		e.buffer, kept = c.buf, nil
 	}
-	c.buf = append(c.buf[:0], rest...)
+	c.buf = append(kept[:0], rest...)
 	c.seen, c.wanted = 0, 0
 }
 

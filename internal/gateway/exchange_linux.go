@@ -15,10 +15,12 @@ import (
 type exchange struct {
 	*call
 	client *client
-	// request is what the function gets. In it, left is where the time that is
-	// left stands, and contentType the client's Content-Type.
-	request           []byte
+	// head is that of the request as the function gets it. In it, left is where
+	// the time that is left stands, and contentType the client's Content-Type.
+	head              []byte
 	left, contentType span
+	// body is the request's, and buffer what it is in.
+	body, buffer []byte
 	// bodyless is set for HEAD; repeatable if the request may reach the
 	// function twice (RFC 9110, 9.2.2).
 	bodyless, repeatable bool
@@ -64,7 +66,7 @@ const (
 // newExchange finds the function of the client's request, as Gateway.route
 // does, and makes the function's request of it. Whatever would be answered with
 // an error is not for the lane.
-func (c *client) newExchange(body []byte) (*exchange, error) {
+func (c *client) newExchange() (*exchange, error) {
 	r := &c.request
 	name := r.Target[len(Prefix):]
 	if end := bytes.IndexAny(name, "/?"); end >= 0 {
@@ -90,7 +92,7 @@ func (c *client) newExchange(body []byte) (*exchange, error) {
 	}
 	method := string(r.Method)
 	e.bodyless, e.repeatable = method == "HEAD", method != "POST" && method != "PATCH"
-	e.request = append(e.appendHead(c.loop.buffer()), body...)
+	e.head = e.appendHead(c.loop.buffer())
 	return e, nil
 }
 
@@ -148,11 +150,10 @@ func (e *exchange) refresh() {
 	if e.timeout == 0 {
 		return
 	}
-	loop, old := e.client.loop, e.request
+	loop, old := e.client.loop, e.head
 	b := append(loop.buffer(), old[:e.left.start]...)
 	b = append(b, e.remaining()...)
-	e.request = append(b, old[e.left.end:]...)
-	e.left.end = len(b)
+	e.head, e.left.end = append(b, old[e.left.end:]...), len(b)
 	loop.putBuffer(old)
 }
 
@@ -185,7 +186,7 @@ func (e *exchange) refused() {
 
 // transmit sends the request.
 func (e *exchange) transmit() {
-	sent, err := e.upstream.write(e.request)
+	sent, err := e.upstream.write(e.head, e.body)
 	if e.sent = sent; err == nil {
 		return
 	}
@@ -278,7 +279,8 @@ func (e *exchange) end(status int, reuse bool) {
 	}
 	e.letGo(reuse)
 	e.client.exchange = nil
-	e.client.loop.putBuffer(e.request)
-	e.request = nil
+	e.client.loop.putBuffer(e.head)
+	e.client.loop.putBuffer(e.buffer)
+	e.head, e.body, e.buffer = nil, nil, nil
 	e.ended(status, time.Since(e.call.start))
 }

@@ -35,7 +35,8 @@ type loop struct {
 	// keeps anything from one event to the next.
 	in, out  []byte
 	response http1.Response
-	spare    [][]byte // buffers for requests
+	spare    [][]byte // buffers for heads and small bodies
+	wide     [][]byte // buffers of readSize
 	random   *bufio.Reader
 	again    []*socket // have more to read than their turn allowed
 
@@ -57,7 +58,7 @@ type loop struct {
 
 const (
 	// readSize is how much is read at once.
-	readSize = 64 << 10
+	readSize = 128 << 10
 	// turn is how many reads a connection gets before others have theirs.
 	turn = 8
 	// maxSpare bounds the buffers that a loop keeps for later requests.
@@ -126,7 +127,7 @@ func (l *loop) run() {
 
 func (l *loop) events() ([]syscall.EpollEvent, error) {
 	if len(l.again) > 0 {
-		return l.poller.look(), nil
+		return l.poller.look()
 	}
 	return l.poller.wait(l.timers.next())
 }
@@ -313,17 +314,41 @@ func (l *loop) forget(s *socket) {
 // later gives the socket another turn after the others.
 func (l *loop) later(s *socket) { l.again = append(l.again, s) }
 
+// buffer returns an empty buffer that can grow.
 func (l *loop) buffer() []byte {
-	if n := len(l.spare); n > 0 {
-		b := l.spare[n-1]
-		l.spare = l.spare[:n-1]
+	if b, ok := pop(&l.spare); ok {
 		return b[:0]
 	}
 	return make([]byte, 0, 1<<10)
 }
 
+// large returns a buffer of readSize.
+func (l *loop) large() []byte {
+	if b, ok := pop(&l.wide); ok {
+		return b[:readSize]
+	}
+	return make([]byte, readSize)
+}
+
+func pop(list *[][]byte) ([]byte, bool) {
+	last := len(*list) - 1
+	if last < 0 {
+		return nil, false
+	}
+	b := (*list)[last]
+	(*list)[last], *list = nil, (*list)[:last]
+	return b, true
+}
+
+// putBuffer keeps a buffer for later.
 func (l *loop) putBuffer(b []byte) {
-	if len(l.spare) < maxSpare && cap(b) <= requestSize+headSize {
+	switch {
+	case b == nil:
+	case cap(b) == readSize:
+		if len(l.wide) < maxSpare {
+			l.wide = append(l.wide, b)
+		}
+	case cap(b) <= headSize && len(l.spare) < maxSpare:
 		l.spare = append(l.spare, b)
 	}
 }

@@ -76,7 +76,7 @@ func (e *exchange) interim(resp *http.Response, rest []byte) {
 	resp.Header.Del("Content-Length") // of a body that it cannot have
 	var head bytes.Buffer
 	writeHead(&head, resp.StatusCode, reason(resp), resp.Header)
-	if _, err := e.client.write(head.Bytes()); err != nil {
+	if _, err := e.client.write(head.Bytes(), nil); err != nil {
 		e.abandon()
 		return
 	}
@@ -86,7 +86,7 @@ func (e *exchange) interim(resp *http.Response, rest []byte) {
 		u.begun = nil
 	}
 	if len(rest) > 0 {
-		e.head(rest)
+		e.interpret(rest)
 	}
 }
 

@@ -1,22 +1,15 @@
 package gateway
 
 import (
-	"errors"
 	"os"
 	"syscall"
 	"time"
 )
 
-// poller waits for events on file descriptors. Its own descriptor is one that
-// the Go runtime polls: a loop that waits costs no thread, and is woken as any
-// goroutine is.
+// poller waits for events on file descriptors.
 type poller struct {
-	file   *os.File // the epoll instance
-	raw    syscall.RawConn
-	fd     int
+	fd     int // the epoll instance
 	events [256]syscall.EpollEvent
-	// until is the deadline that file has.
-	until time.Time
 }
 
 const (
@@ -30,19 +23,10 @@ const (
 
 func newPoller() (*poller, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	// What is not blocking, the runtime polls.
-	if err := syscall.SetNonblock(fd, true); err != nil {
-		return nil, err
-	}
-	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
-	p.raw, err = p.file.SyscallConn()
-	return p, err
+	return &poller{fd: fd}, os.NewSyscallError("epoll_create1", err)
 }
 
-func (p *poller) close() { p.file.Close() }
+func (p *poller) close() { _ = syscall.Close(p.fd) }
 
 // add watches a descriptor. Each event has the serial with it, by which events
 // of an earlier descriptor of the same number can be told.
@@ -59,29 +43,27 @@ func (p *poller) remove(fd int32) {
 }
 
 // look returns the events that there are.
-func (p *poller) look() []syscall.EpollEvent {
-	for {
-		n, err := syscall.EpollWait(p.fd, p.events[:], 0)
-		if err != syscall.EINTR {
-			return p.events[:max(n, 0)]
-		}
-	}
-}
+func (p *poller) look() ([]syscall.EpollEvent, error) { return p.poll(0) }
 
 // wait returns the next events, or none at a time given; zero is never.
-func (p *poller) wait(until time.Time) (events []syscall.EpollEvent, err error) {
-	if !until.Equal(p.until) {
-		p.until = until
-		if err := p.file.SetReadDeadline(until); err != nil {
-			return nil, err
-		}
+func (p *poller) wait(until time.Time) ([]syscall.EpollEvent, error) {
+	// Events under load are there already, and looking is cheaper: the runtime
+	// need not be told of a call that may block.
+	if events, err := p.look(); len(events) > 0 || err != nil {
+		return events, err
 	}
-	err = p.raw.Read(func(uintptr) bool {
-		events = p.look()
-		return len(events) > 0
-	})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if until.IsZero() {
+		return p.poll(-1)
+	}
+	left := max(time.Until(until), 0)
+	return p.poll(int((left + time.Millisecond - 1) / time.Millisecond))
+}
+
+// poll waits for so many milliseconds at the most, for ever if negative.
+func (p *poller) poll(limit int) ([]syscall.EpollEvent, error) {
+	n, err := syscall.EpollWait(p.fd, p.events[:], limit)
+	if err == syscall.EINTR {
 		return nil, nil
 	}
-	return events, err
+	return p.events[:max(n, 0)], os.NewSyscallError("epoll_wait", err)
 }

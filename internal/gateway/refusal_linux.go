@@ -27,13 +27,13 @@ func (e *exchange) fail(err error) {
 	w := &plainWriter{header: make(http.Header)}
 	gateway.sign(w.header, e.call)
 	w.header.Set("Date", http1.Now())
-	method, _, _ := bytes.Cut(e.request, []byte(" "))
+	method, _, _ := bytes.Cut(e.head, []byte(" "))
 	gateway.refuse(w, &http.Request{Method: string(method), URL: &url.URL{Path: e.path}}, err)
 	keep := e.lastCheck()
 	var answer bytes.Buffer
 	w.writeTo(&answer, keep, e.bodyless)
 	e.reply.begun, e.reply.status = true, w.status
-	if _, err := e.client.write(answer.Bytes()); err != nil {
+	if _, err := e.client.write(answer.Bytes(), nil); err != nil {
 		e.abandon()
 		return
 	}

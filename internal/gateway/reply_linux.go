@@ -61,7 +61,7 @@ func (e *exchange) receive() {
 
 func (e *exchange) receiveHead() {
 	u, in := e.upstream, e.client.loop.in
-	data := in[:readSize]
+	data := in
 	if len(u.begun) > 0 {
 		u.begun = append(u.begun, make([]byte, 4<<10)...)
 		data = u.begun[len(u.begun)-4<<10:]
@@ -77,14 +77,14 @@ func (e *exchange) receiveHead() {
 	case err != nil:
 		e.broken(errNoAnswer)
 	case len(u.begun) > 0:
-		e.head(u.begun)
+		e.interpret(u.begun)
 	default:
-		e.head(data[:n])
+		e.interpret(data[:n])
 	}
 }
 
-// head deals with the beginning of an answer.
-func (e *exchange) head(data []byte) {
+// interpret deals with the beginning of an answer.
+func (e *exchange) interpret(data []byte) {
 	parsed := &e.client.loop.response
 	n, err := parsed.Parse(data)
 	switch err {
@@ -162,16 +162,21 @@ func (e *exchange) appendReply(b []byte, head *http1.Response) []byte {
 
 // askedType is the client's Content-Type.
 func (e *exchange) askedType() string {
-	return string(e.request[e.contentType.start:e.contentType.end])
+	return string(e.head[e.contentType.start:e.contentType.end])
 }
 
 // begin sends a head and what came of the body with it.
 func (e *exchange) begin(out, body []byte) {
 	e.reply.begun = true
 	e.upstream.begun = nil
-	out, done, err := e.appendBody(out, body)
+	e.pass(out, body)
+}
+
+// pass sends out, and then a piece of the body as the client gets it.
+func (e *exchange) pass(out, body []byte) {
+	out, body, done, err := e.piece(out, body)
 	e.client.loop.out = out
-	if _, failed := e.client.write(out); failed != nil {
+	if _, failed := e.client.write(out, body); failed != nil {
 		e.abandon()
 		return
 	}
@@ -192,9 +197,10 @@ func (e *exchange) settle(done bool, err error) {
 	}
 }
 
-// appendBody appends a piece of the body as the client gets it. done is set if
-// it was the last one. It may change body.
-func (e *exchange) appendBody(out, body []byte) (_ []byte, done bool, err error) {
+// piece makes a piece of the body what the client gets: appended to out, or
+// rest, which comes after it. done is set if it was the last one. It may change
+// body.
+func (e *exchange) piece(out, body []byte) (_, rest []byte, done bool, err error) {
 	r := &e.reply
 	switch r.ending {
 	case byLength:
@@ -203,20 +209,20 @@ func (e *exchange) appendBody(out, body []byte) (_ []byte, done bool, err error)
 			body, r.reuse = body[:r.left], false
 		}
 		r.left -= int64(len(body))
-		return append(out, body...), r.left == 0, nil
+		return out, body, r.left == 0, nil
 	case byClose:
-		return appendChunk(out, body), false, nil
+		return appendChunk(out, body), nil, false, nil
 	}
 	n, used, done, err := r.chunks.Decode(body)
 	if err != nil {
-		return out, false, errors.New("its chunks cannot be read")
+		return out, nil, false, errors.New("its chunks cannot be read")
 	}
 	r.reuse = r.reuse && used == len(body)
 	out = appendChunk(out, body[:n])
 	if done {
 		out, err = e.appendTrailers(out)
 	}
-	return out, done, err
+	return out, nil, done, err
 }
 
 func appendChunk(out, data []byte) []byte {
@@ -247,36 +253,21 @@ func (e *exchange) appendTrailers(out []byte) ([]byte, error) {
 	return append(out, "\r\n"...), nil
 }
 
-// receiveBody passes on a piece of the body. A piece of known length goes out
-// as it came in.
+// receiveBody passes on a piece of the body.
 func (e *exchange) receiveBody() {
 	u, loop := e.upstream, e.client.loop
-	n, err := u.read(loop.in[:readSize])
+	n, err := u.read(loop.in)
 	switch {
 	case err == errWouldBlock:
-		return
-	case err != nil && e.reply.ending == byClose:
-		if _, err := e.client.write([]byte("0\r\n\r\n")); err != nil {
+	case err == nil:
+		e.pass(loop.out[:0], loop.in[:n])
+	case e.reply.ending != byClose:
+		e.settle(false, fmt.Errorf("the connection ended in it: %w", err))
+	default:
+		if _, err := e.client.write([]byte("0\r\n\r\n"), nil); err != nil {
 			e.abandon()
 			return
 		}
 		e.settle(true, nil)
-		return
-	case err != nil:
-		e.settle(false, fmt.Errorf("the connection ended in it: %w", err))
-		return
 	}
-	data, done := loop.in[:n], false
-	if e.reply.ending == byLength && int64(n) <= e.reply.left {
-		e.reply.left -= int64(n)
-		done = e.reply.left == 0
-	} else {
-		loop.out, done, err = e.appendBody(loop.out[:0], data)
-		data = loop.out
-	}
-	if _, failed := e.client.write(data); failed != nil {
-		e.abandon()
-		return
-	}
-	e.settle(done, err)
 }
