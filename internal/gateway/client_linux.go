@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"lofn"
 	"lofn/internal/http1"
 )
 
@@ -14,6 +15,9 @@ import (
 type client struct {
 	socket
 	remote string
+	// ref is the function that was called last, by the name.
+	name string
+	ref  lofn.Ref
 	// buf is what was read and not yet dealt with, of which buf[:seen] is known
 	// to be less than a request. wanted is the size of the request that it
 	// begins, 0 as long as its head is not whole.

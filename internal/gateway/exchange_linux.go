@@ -13,7 +13,7 @@ import (
 
 // exchange is one call through the lane.
 type exchange struct {
-	*call
+	call
 	client *client
 	// head is that of the request as the function gets it. In it, left is where
 	// the time that is left stands, and contentType the client's Content-Type.
@@ -39,6 +39,8 @@ type exchange struct {
 	sent  bool
 	reply reply
 	over  bool
+	// shared is set once something besides the loop may know of the exchange.
+	shared bool
 }
 
 // span is a part of a buffer.
@@ -75,7 +77,7 @@ func (c *client) newExchange() (*exchange, error) {
 	if bytes.IndexByte(name, '%') >= 0 {
 		return nil, errRest
 	}
-	ref := lofn.ParseHost(string(name))
+	ref := c.refOf(name)
 	policy, ok := c.loop.lane.gateway.Functions.Policy(ref)
 	if !ok || len(policy.Origins) > 0 || policy.MaxBody > 0 && r.ContentLength > policy.MaxBody {
 		return nil, errRest
@@ -84,16 +86,26 @@ func (c *client) newExchange() (*exchange, error) {
 	if id == "" {
 		id = c.loop.newID()
 	}
-	e := &exchange{call: newCall(ref, id), client: c, keep: r.KeepAlive}
-	e.path = string(r.Target[len(Prefix)+len(name):])
+	e := c.loop.exchange()
+	e.client, e.keep = c, r.KeepAlive
+	e.open(ref, id)
 	e.stream = acceptsStream(accepted(r.Headers))
 	if e.bound(policy, string(http1.Value(r.Headers, http1.Timeout))) != nil {
 		return nil, errRest
 	}
 	method := string(r.Method)
 	e.bodyless, e.repeatable = method == "HEAD", method != "POST" && method != "PATCH"
-	e.head = e.appendHead(c.loop.buffer())
+	e.head = e.appendHead(c.loop.buffer(), r.Target[len(Prefix)+len(name):])
 	return e, nil
+}
+
+// refOf is lofn.ParseHost, but for a client that calls the same function again.
+func (c *client) refOf(name []byte) lofn.Ref {
+	if string(name) != c.name {
+		c.name = string(name)
+		c.ref = lofn.ParseHost(c.name)
+	}
+	return c.ref
 }
 
 // launch begins the call.
@@ -116,7 +128,7 @@ func (e *exchange) lend() {
 		return
 	}
 	ctx, cancel := e.context(context.Background())
-	e.stopWaiting = cancel
+	e.stopWaiting, e.shared = cancel, true
 	wait := lane.leases.Lease
 	if e.admitted {
 		wait = lane.leases.Again
@@ -169,6 +181,7 @@ func (e *exchange) use(lease lofn.Lease) {
 		}
 	case errors.Is(err, errBusy):
 		e.letGo(false)
+		e.shared = true
 		time.AfterFunc(busyPause, func() { e.client.loop.post(e.lend) })
 	case errors.Is(err, errForeign), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		e.fail(err)
@@ -282,5 +295,6 @@ func (e *exchange) end(status int, reuse bool) {
 	e.client.loop.putBuffer(e.head)
 	e.client.loop.putBuffer(e.buffer)
 	e.head, e.body, e.buffer = nil, nil, nil
-	e.ended(status, time.Since(e.call.start))
+	e.ended(status, time.Since(e.start))
+	e.client.loop.retire(e)
 }

@@ -61,11 +61,13 @@ type Config struct {
 type Gateway struct {
 	Config
 	proxy *httputil.ReverseProxy
+	// agent and servedBy are how it names itself to functions and to clients.
+	agent, servedBy string
 }
 
 // New returns a Gateway.
 func New(c Config) *Gateway {
-	g := &Gateway{Config: c}
+	g := &Gateway{Config: c, agent: "lofn-gateway/" + c.Release, servedBy: "lofn/" + c.Release}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        g.rewrite,
 		Transport:      roundTripper(g.send),
@@ -103,8 +105,12 @@ func newCall(ref lofn.Ref, id string) *call {
 	if id == "" {
 		id = uuid.NewString()
 	}
-	return &call{ref: ref, id: id, start: time.Now()}
+	c := new(call)
+	c.open(ref, id)
+	return c
 }
+
+func (c *call) open(ref lofn.Ref, id string) { c.ref, c.id, c.start = ref, id, time.Now() }
 
 type callKey struct{}
 
@@ -187,7 +193,7 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	if p.In.TLS != nil {
 		setDefault(h, "X-Forwarded-Proto", "https")
 	}
-	setDefault(h, "User-Agent", "lofn-gateway/"+g.Release)
+	setDefault(h, "User-Agent", g.agent)
 	h.Set(lofn.HeaderCallID, c.id)
 	h.Set(lofn.HeaderStartTime, c.started())
 	if c.timeout > 0 {
@@ -224,7 +230,7 @@ func (g *Gateway) answer(resp *http.Response) error {
 func (g *Gateway) sign(h http.Header, c *call) {
 	h.Set(lofn.HeaderCallID, c.id)
 	h.Set(lofn.HeaderStartTime, c.started())
-	h.Set(lofn.HeaderServedBy, "lofn/"+g.Release)
+	h.Set(lofn.HeaderServedBy, g.servedBy)
 	c.share(h)
 }
 

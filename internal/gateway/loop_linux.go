@@ -38,7 +38,10 @@ type loop struct {
 	spare    [][]byte // buffers for heads and small bodies
 	wide     [][]byte // buffers of readSize
 	random   *bufio.Reader
-	again    []*socket // have more to read than their turn allowed
+	// retired exchanges are used again from the next turn on, when nothing up
+	// the stack can know of them; fresh are those that may be.
+	fresh, retired []*exchange
+	again          []*socket // have more to read than their turn allowed
 
 	// door is where connections come from.
 	door door
@@ -61,7 +64,7 @@ const (
 	readSize = 128 << 10
 	// turn is how many reads a connection gets before others have theirs.
 	turn = 8
-	// maxSpare bounds the buffers that a loop keeps for later requests.
+	// maxSpare bounds the buffers and exchanges that a loop keeps for later.
 	maxSpare = 64
 )
 
@@ -121,6 +124,7 @@ func (l *loop) run() {
 		l.repeat()
 		l.timers.expire(time.Now())
 		l.runPosted()
+		l.fresh, l.retired = append(l.fresh, l.retired...), l.retired[:0]
 	}
 	l.end()
 }
@@ -313,6 +317,25 @@ func (l *loop) forget(s *socket) {
 
 // later gives the socket another turn after the others.
 func (l *loop) later(s *socket) { l.again = append(l.again, s) }
+
+// exchange returns an empty one.
+func (l *loop) exchange() *exchange {
+	last := len(l.fresh) - 1
+	if last < 0 {
+		return new(exchange)
+	}
+	e := l.fresh[last]
+	l.fresh[last], l.fresh = nil, l.fresh[:last]
+	*e = exchange{}
+	return e
+}
+
+// retire takes an exchange that is over for later ones.
+func (l *loop) retire(e *exchange) {
+	if !e.shared && len(l.fresh)+len(l.retired) < maxSpare {
+		l.retired = append(l.retired, e)
+	}
+}
 
 // buffer returns an empty buffer that can grow.
 func (l *loop) buffer() []byte {

@@ -118,7 +118,7 @@ func (e *exchange) complete(resp *http.Response) {
 	}
 	setDefault(h, "Date", http1.Now())
 	setDefault(h, lofn.HeaderDurationSeconds, e.took())
-	e.client.loop.lane.gateway.sign(h, e.call)
+	e.client.loop.lane.gateway.sign(h, &e.call)
 	if e.reply.ending != byLength {
 		h.Set("Transfer-Encoding", "chunked")
 		for name := range resp.Trailer {

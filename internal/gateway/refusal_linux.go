@@ -25,10 +25,10 @@ func (e *exchange) fail(err error) {
 		err = lofn.Unreached(e.ref, replica, err)
 	}
 	w := &plainWriter{header: make(http.Header)}
-	gateway.sign(w.header, e.call)
+	gateway.sign(w.header, &e.call)
 	w.header.Set("Date", http1.Now())
-	method, _, _ := bytes.Cut(e.head, []byte(" "))
-	gateway.refuse(w, &http.Request{Method: string(method), URL: &url.URL{Path: e.path}}, err)
+	line := bytes.Fields(e.head[:bytes.IndexByte(e.head, '\n')])
+	gateway.refuse(w, &http.Request{Method: string(line[0]), URL: &url.URL{Path: string(line[1])}}, err)
 	keep := e.lastCheck()
 	var answer bytes.Buffer
 	w.writeTo(&answer, keep, e.bodyless)

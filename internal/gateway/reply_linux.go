@@ -155,8 +155,8 @@ func (e *exchange) appendReply(b []byte, head *http1.Response) []byte {
 		b = append(b, "Connection: close\r\n"...)
 	}
 	b = appendText(b, lofn.HeaderCallID, e.id)
-	b = appendText(b, lofn.HeaderStartTime, e.started())
-	b = appendText(b, lofn.HeaderServedBy, "lofn/"+e.client.loop.lane.gateway.Release)
+	b = e.appendStarted(b)
+	b = appendText(b, lofn.HeaderServedBy, e.client.loop.lane.gateway.servedBy)
 	return append(b, "\r\n"...)
 }
 

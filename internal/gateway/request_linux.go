@@ -2,20 +2,22 @@ package gateway
 
 import (
 	"bytes"
+	"strconv"
 
 	"lofn"
 	"lofn/internal/http1"
 )
 
-// appendHead appends the head of the request as the function gets it.
-func (e *exchange) appendHead(b []byte) []byte {
+// appendHead appends the head of the request as the function gets it, to the
+// path given.
+func (e *exchange) appendHead(b, path []byte) []byte {
 	r := &e.client.request
 	b = append(b, r.Method...)
 	b = append(b, ' ')
-	if e.path == "" || e.path[0] != '/' {
+	if len(path) == 0 || path[0] != '/' {
 		b = append(b, '/')
 	}
-	b = append(b, e.path...)
+	b = append(b, path...)
 	b = append(b, " HTTP/1.1\r\n"...)
 	b, has := e.appendHeaders(b)
 	if !has.length && mayHaveBody(r.Method) {
@@ -28,14 +30,20 @@ func (e *exchange) appendHead(b []byte) []byte {
 		b = appendHeader(b, []byte(lofn.HeaderForwardedHost), r.Host)
 	}
 	if !has.agent {
-		b = appendText(b, "User-Agent", "lofn-gateway/"+e.client.loop.lane.gateway.Release)
+		b = appendText(b, "User-Agent", e.client.loop.lane.gateway.agent)
 	}
 	b = appendText(b, lofn.HeaderCallID, e.id)
-	b = appendText(b, lofn.HeaderStartTime, e.started())
+	b = e.appendStarted(b)
 	if e.timeout > 0 {
 		b = appendText(b, lofn.HeaderTimeout, e.remaining())
 		e.left = span{bytes.LastIndexByte(b, ' ') + 1, len(b) - len("\r\n")}
 	}
+	return append(b, "\r\n"...)
+}
+
+func (e *exchange) appendStarted(b []byte) []byte {
+	b = append(b, lofn.HeaderStartTime+": "...)
+	b = strconv.AppendInt(b, e.start.UnixNano(), 10)
 	return append(b, "\r\n"...)
 }
 
