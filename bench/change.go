@@ -33,7 +33,7 @@ var phases = []phase{
 	{"upgrade", "a new process of the platform every 5 s, by SIGHUP", "POST", 1, upgrade},
 }
 
-const usualPhases = "steady,redeploy,scale,kill,slow"
+const usualPhases = "steady,redeploy,scale,kill,upgrade,slow"
 
 const (
 	// changeConnections is how many connections carry the steady load.

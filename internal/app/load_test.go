@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"lofn/internal/gateway"
 )
 
 // load calls a function again and again, each client with its next call as
@@ -23,16 +22,13 @@ type load struct {
 	calls   atomic.Int64
 }
 
-// startLoad starts clients whose calls go to net/http, and where the lane lets
-// go of its connections in time as many whose calls go there.
+// startLoad starts clients whose calls go to net/http, and as many whose calls
+// go to the lane.
 func startLoad(p *platform, clients int) *load {
 	l := &load{platform: p, over: make(chan struct{})}
-	_, laneDrains := any((*gateway.Lane)(nil)).(interface{ Drain() })
 	for range clients {
 		l.clients.Go(func() { l.call(true) })
-		if laneDrains {
-			l.clients.Go(func() { l.call(false) })
-		}
+		l.clients.Go(func() { l.call(false) })
 	}
 	return l
 }

@@ -47,11 +47,6 @@ func (p *poller) look() ([]syscall.EpollEvent, error) { return p.poll(0) }
 
 // wait returns the next events, or none at a time given; zero is never.
 func (p *poller) wait(until time.Time) ([]syscall.EpollEvent, error) {
-	// Events under load are there already, and looking is cheaper: the runtime
-	// need not be told of a call that may block.
-	if events, err := p.look(); len(events) > 0 || err != nil {
-		return events, err
-	}
 	if until.IsZero() {
 		return p.poll(-1)
 	}
