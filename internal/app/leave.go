@@ -40,7 +40,7 @@ func (p *platform) stop(d *doors) context.Context {
 	p.log.Info("stopping: no new calls, those in flight may finish", "within", drainTime)
 	p.tell("STOPPING=1")
 	p.before.hurry()
-	p.streams.end()
+	p.streams.stop()
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	context.AfterFunc(drain, cancel)
 	if d.close(drain, stopGrace) != nil {

@@ -61,6 +61,7 @@ func (p *platform) beget(doors *doors) (*handover.Successor, error) {
 // letGo closes all of the data that two processes cannot share, and hands it
 // over. Calls go on.
 func (p *platform) letGo(ctx context.Context, line *handover.Line) error {
+	p.gate.set(holding) // first: a client that follows a log comes back at once
 	p.streams.end()
 	changes, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()

@@ -53,7 +53,15 @@ func (s *streams) now() context.Context {
 	return s.life
 }
 
-// end ends them all.
+// stop ends them all, and those that begin later: a client that follows a log
+// comes back at once.
+func (s *streams) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancel()
+}
+
+// end ends those that there are.
 func (s *streams) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

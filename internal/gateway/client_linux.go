@@ -233,6 +233,10 @@ func (e *exchange) take(data []byte, head, size int) {
 	default:
 		e.buffer, kept = c.buf, nil
 	}
+	if len(rest) == 0 && cap(kept) > headSize {
+		loop.putBuffer(kept)
+		kept = nil
+	}
 	c.buf = append(kept[:0], rest...)
 	c.seen, c.wanted = 0, 0
 }

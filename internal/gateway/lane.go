@@ -52,10 +52,11 @@ const (
 	headSize = 16 << 10
 
 	// headTime and idleTime are those of the http.Server behind the lane;
-	// bodyTime is how long the lane waits for a body by itself.
+	// bodyTime is how long the lane waits for a body by itself, with a buffer
+	// for all of it.
 	headTime = 30 * time.Second
 	idleTime = 2 * time.Minute
-	bodyTime = 5 * time.Second
+	bodyTime = time.Second
 	// lingerTime is how long a connection that is being closed is read from, so
 	// that the client gets what was sent to it: closed at once with unread
 	// bytes it would be reset.

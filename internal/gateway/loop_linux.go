@@ -353,6 +353,14 @@ func (l *loop) large() []byte {
 	return make([]byte, readSize)
 }
 
+// room returns an empty buffer for so many bytes, more or less.
+func (l *loop) room(size int) []byte {
+	if size > joinSize {
+		return l.large()[:0]
+	}
+	return l.buffer()
+}
+
 func pop(list *[][]byte) ([]byte, bool) {
 	last := len(*list) - 1
 	if last < 0 {

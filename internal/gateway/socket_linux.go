@@ -80,7 +80,8 @@ func (s *socket) write(head, body []byte) (sent bool, err error) {
 	if err != nil {
 		return n > 0, err
 	}
-	if n < len(head)+len(body) {
+	if left := len(head) + len(body) - n; left > 0 {
+		s.unsent = s.loop.room(left)
 		s.unsent = append(s.unsent, head[min(n, len(head)):]...)
 		s.unsent = append(s.unsent, body[max(n-len(head), 0):]...)
 		err = s.watchWrites(true)
@@ -125,6 +126,8 @@ func (s *socket) flush() error {
 	if s.unsent = s.unsent[:copy(s.unsent, s.unsent[n:])]; len(s.unsent) > 0 || err != nil {
 		return err
 	}
+	s.loop.putBuffer(s.unsent)
+	s.unsent = nil
 	return s.watchWrites(false)
 }
 

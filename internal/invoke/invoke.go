@@ -35,7 +35,9 @@ type Caller struct {
 
 // NewCaller returns a Caller of the pool's replicas.
 func NewCaller(p pool) *Caller {
-	return &Caller{pool: p, transport: newTransport(), h2c: newH2C()}
+	c := &Caller{pool: p, transport: newTransport(), h2c: newH2C()}
+	c.transport.DialContext = dialBulk()
+	return c
 }
 
 func newTransport() *http.Transport {
