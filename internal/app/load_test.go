@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-
 )
 
 // load calls a function again and again, each client with its next call as
