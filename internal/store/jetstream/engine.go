@@ -151,14 +151,36 @@ func (e *Engine) ready(ctx context.Context, bytes, spare int64) error {
 	}
 	revived, err := e.broker.revive()
 	if revived {
-		// The connection comes back by itself; what is asked waits for it.
-		_, err = e.js.AccountInfo(ctx)
+		err = e.connected(ctx)
 	}
 	if err != nil {
 		return lofn.Errorf(lofn.Unavailable, "the store in %s failed, and does not start again: %w", e.dir, err)
 	}
 	return nil
 }
+
+// connected waits until the client has found a server that was started again.
+// The connection comes back by itself, but what was asked on the old one before
+// its end showed is lost, so this asks again and again.
+func (e *Engine) connected(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	for patience := firstPatience; ; patience *= 2 {
+		attempt, stop := context.WithTimeout(ctx, patience)
+		_, err := e.js.AccountInfo(attempt)
+		if err != nil {
+			<-attempt.Done() // where it was refused at once
+		}
+		stop()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// firstPatience is how long the first question may take; each later one may
+// take twice as long.
+const firstPatience = 100 * time.Millisecond
 
 // publish sends a message to a stream of the engine. It does not wait for the
 // answer of a server that failed to write.
