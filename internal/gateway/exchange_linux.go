@@ -35,10 +35,8 @@ type exchange struct {
 	attempts    int
 	// admitted is set once the call had a lease.
 	admitted bool
-	// sent is set when a byte of the request went out on the connection.
-	sent  bool
-	reply reply
-	over  bool
+	reply    reply
+	over     bool
 	// shared is set once something besides the loop may know of the exchange.
 	shared bool
 }
@@ -171,7 +169,7 @@ func (e *exchange) refresh() {
 
 // use makes the call with a lease.
 func (e *exchange) use(lease lofn.Lease) {
-	e.lease, e.admitted, e.sent = lease, true, false
+	e.lease, e.admitted = lease, true
 	u, err := e.client.loop.reach(lease.Replica(), e.repeatable)
 	switch {
 	case err == nil:
@@ -200,7 +198,7 @@ func (e *exchange) refused() {
 // transmit sends the request.
 func (e *exchange) transmit() {
 	sent, err := e.upstream.write(e.head, e.body)
-	if e.sent = sent; err == nil {
+	if err == nil {
 		return
 	}
 	if !sent {

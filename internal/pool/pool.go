@@ -140,15 +140,6 @@ func (p *Pool) TryLease(ref lofn.Ref) (lofn.Lease, bool) {
 	return l, l != nil
 }
 
-// Function returns what is known of a function, and whether it is declared.
-func (p *Pool) Function(ref lofn.Ref) (lofn.Function, bool) {
-	f := p.function(ref)
-	if f == nil {
-		return lofn.Function{}, false
-	}
-	return *f.spec.Load(), true
-}
-
 // Policy returns what a function says about its calls, and whether it is
 // declared. The policy is shared and must not be changed.
 func (p *Pool) Policy(ref lofn.Ref) (*lofn.Policy, bool) {
