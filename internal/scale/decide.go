@@ -131,7 +131,7 @@ func (l Load) byLoad(s lofn.Scaling, floor int) Decision {
 	if d.Advice < l.Wanted {
 		d.Replicas = min(l.Wanted, max(d.Advice, l.Peak))
 	}
-	if d.Replicas > d.Advice {
+	if d.Replicas > max(d.Advice, floor) {
 		d.Reason = fmt.Sprintf("%s; %d were needed within the last %v", d.Reason, d.Replicas, s.DownWindow)
 	}
 	return d
