@@ -74,11 +74,6 @@ type startedKey struct{}
 func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request) {
 	ctx, cancel := w.within(r)
 	defer cancel()
-	var patience time.Duration
-	if w.options.Impatient {
-		patience = w.config.ReadTimeout
-	}
-	rec.body = newIncoming(rec.ResponseWriter, r, patience)
 	body := rec.body
 	r = r.WithContext(context.WithValue(ctx, startedKey{}, rec))
 	if w.config.BufferBody && !endless(r) {
@@ -94,7 +89,6 @@ func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request)
 		}
 	} else if body != nil {
 		body.openBothWays()
-		defer body.end()
 		// The transport does not return before it has read what it reads.
 		defer context.AfterFunc(ctx, body.interrupt)()
 		r.Body = body

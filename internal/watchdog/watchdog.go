@@ -149,6 +149,7 @@ func (discard) Close() error                { return nil }
 // ServeHTTP answers one call.
 func (w *Watchdog) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	rec := w.record(rw, r)
+	defer rec.body.end()
 	w.options.Metrics.begin()
 	defer func() { w.options.Metrics.end(rec.finalStatus(), r.Method, time.Since(rec.started)) }()
 	if !w.enter(rec) {
