@@ -45,6 +45,9 @@ func (w *Watchdog) relay() (http.Handler, error) {
 			started, _ := resp.Request.Context().Value(startedKey{}).(*recorder)
 			resp.Header.Set(lofn.HeaderDurationSeconds, started.duration())
 			if resp.StatusCode == http.StatusSwitchingProtocols {
+				if !strings.EqualFold(resp.Header.Get("Upgrade"), resp.Request.Header.Get("Upgrade")) {
+					return errors.New("it switched protocols, which nobody asked for") // the proxy would not close the connection
+				}
 				started.status = resp.StatusCode // the proxy does not write it through the recorder
 			}
 			return nil
