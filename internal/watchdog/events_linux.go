@@ -81,8 +81,8 @@ func pollNow(fd int, ready []event) int {
 	return int(n)
 }
 
-// readNow reads from a descriptor that does not block. It returns io.EOF at
-// the end, and EAGAIN if nothing is there now.
+// readNow reads from a descriptor that does not block. It returns 0 at the end,
+// and EAGAIN if nothing is there now.
 func readNow(fd int, b []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 	if errno != 0 {
