@@ -87,11 +87,13 @@ const (
 
 // declared returns how many replicas a function that is declared (again) shall
 // have: as many as it has, unless a person or a deployment says something new.
-func (f *function) declared(fn lofn.Function, revision lofn.Revision, zero, first bool, before int) int {
+func (f *function) declared(fn lofn.Function, revision lofn.Revision, scaling lofn.Scaling, first bool, before int) int {
 	switch {
+	case first && before > 0 && scaling.Type == "":
+		return max(before, fn.Replicas) // one may have failed at the moment
 	case first && before > 0:
 		return before
-	case first && zero:
+	case first && scaling.Zero:
 		return 0
 	case f.revision == revision:
 		return f.wanted

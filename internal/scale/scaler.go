@@ -96,7 +96,7 @@ func (s *Scaler) Declare(fn lofn.Function, revision lofn.Revision, first bool) i
 	if err != nil {
 		f.problem = err.Error()
 	}
-	wanted := f.declared(fn, revision, scaling.Zero, first, s.Before(fn.Ref))
+	wanted := f.declared(fn, revision, scaling, first, s.Before(fn.Ref))
 	f.took(fn, revision, scaling, warm)
 	if first && wanted == 0 && f.isWarm(now) {
 		wanted = max(scaling.Min, 1)

@@ -329,6 +329,13 @@ func TestAfterAStartOfThePlatform(t *testing.T) {
 	w = newWorld(t, byRPS(lofn.LabelScaleZero, "true"), asWas)
 	w.declare(true)
 	w.want(7)
+	w = newWorld(t, nil, asWas)
+	w.fn.Replicas = 9 // of which two were not ready
+	w.declare(true)
+	w.want(9)
+	w = newWorld(t, map[string]string{lofn.LabelScaleMin: "0"}, asWas) // woken by a call
+	w.declare(true)
+	w.want(7)
 	w = newWorld(t, byRPS(lofn.LabelScaleZero, "true", lofn.LabelScaleMin, "3"), warm)
 	w.fn.Spec.Annotations = map[string]string{lofn.AnnotationWarm: "x"}
 	w.declare(true)
