@@ -108,7 +108,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		return fmt.Errorf("process provider: %w", err)
 	}
 	p.scaler = scale.New(scale.Config{
-		Pool: p.pool, Scale: p.scale, Usage: p.provider, Warm: warm, Before: p.before.had, Log: p.log,
+		Pool: p.pool, Scale: p.scale, Usage: p.provider, Warm: warm, Before: p.before.had, Event: p.event, Log: p.log,
 	})
 	p.reconciler = deploy.New(deploy.Config{
 		Functions: p.functions, Provider: p.provider, Pool: p.pool, Scaler: p.scaler, Removed: p.removed, Log: p.log,
@@ -278,6 +278,11 @@ func (p *platform) syncSecrets(ctx context.Context) {
 // scale carries out what the scaler decided.
 func (p *platform) scale(ref lofn.Ref, revision lofn.Revision, replicas int) {
 	p.reconciler.Scale(ref, revision, replicas)
+}
+
+// event puts what happened to a function into its log.
+func (p *platform) event(ref lofn.Ref, text string) {
+	p.journal.Append(ref, "scaler", "lofn: "+text)
 }
 
 // warm reads when a function is kept warm, in this machine's time.

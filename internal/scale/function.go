@@ -350,8 +350,14 @@ func (s *Scaler) learn(f *function, load float64, err error) {
 	if err != nil {
 		problem = "its load is not known, so its replicas stay as they are: " + err.Error()
 	}
-	if problem != f.problem && problem != "" {
+	switch {
+	case problem == f.problem:
+	case problem == "":
+		s.Log.Info("function can be scaled again", "function", f.ref, "type", f.scaling().Type)
+		s.Event(f.ref, "its load is known again")
+	default:
 		s.Log.Warn("cannot scale function", "function", f.ref, "type", f.scaling().Type, "reason", err)
+		s.Event(f.ref, problem)
 	}
 	f.problem, f.known = problem, err == nil
 	if f.known {

@@ -473,7 +473,8 @@ func TestQueries(t *testing.T) {
 		fn := lofn.Function{Ref: echo, Replicas: 2, Spec: lofn.Spec{Labels: map[string]string{
 			lofn.LabelScaleType: "latency", lofn.LabelScaleTarget: "10", lofn.LabelScaleProportion: "1", lofn.LabelScaleMin: "2",
 		}}}
-		s, wanted := started(t, fn, scale.Config{Query: query})
+		var events []string
+		s, wanted := started(t, fn, scale.Config{Query: query, Event: func(ref lofn.Ref, text string) { events = append(events, ref.Name+": "+text) }})
 		time.Sleep(time.Minute)
 		if n, status := wanted(), s.Status(echo); n != 2 || !strings.Contains(status.Problem, "connection refused") {
 			t.Errorf("%d replicas, want 2: %+v", n, status)
@@ -490,6 +491,10 @@ func TestQueries(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n, status := wanted(), s.Status(echo); n != 8 || !strings.Contains(status.Problem, "no series") {
 			t.Errorf("%d replicas while there is no series, want 8: %+v", n, status)
+		}
+		if len(events) != 3 || !strings.Contains(events[0], "echo: its load is not known, so its replicas stay as they are: connection refused") ||
+			events[1] != "echo: its load is known again" || !strings.Contains(events[2], "no series") {
+			t.Errorf("events: %q", events)
 		}
 		if n := asked.Load(); n < 500 || n > 1000 {
 			t.Errorf("it was asked %d times in an hour", n)
