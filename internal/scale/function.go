@@ -301,12 +301,15 @@ func (s *Scaler) measure(ctx context.Context, f *function, now time.Time) {
 		cancel()
 		<-s.measuring
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.functions[ref] != f || f.revision != revision || f.activity == nil {
-			return
+		event := ""
+		if s.functions[ref] == f && f.revision == revision && f.activity != nil {
+			f.measuring = false
+			event = s.learn(f, load, err)
 		}
-		f.measuring = false
-		s.learn(f, load, err)
+		s.mu.Unlock()
+		if event != "" {
+			s.Event(ref, event)
+		}
 	}()
 }
 
@@ -343,8 +346,9 @@ func query(ref lofn.Ref, scaling lofn.Scaling) string {
 	return fmt.Sprintf("sum(job:function_current_load:sum{function_name=%q,scaling_type=%q})", ref.Host(), scaling.Type)
 }
 
-// learn takes in a measurement. One that failed leaves things as they are.
-func (s *Scaler) learn(f *function, load float64, err error) {
+// learn takes in a measurement, and returns what is to be told about it. One
+// that failed leaves things as they are.
+func (s *Scaler) learn(f *function, load float64, err error) (event string) {
 	now := s.Now()
 	problem := ""
 	if err != nil {
@@ -353,15 +357,16 @@ func (s *Scaler) learn(f *function, load float64, err error) {
 	switch {
 	case problem == f.problem:
 	case problem == "":
+		event = "its load is known again"
 		s.Log.Info("function can be scaled again", "function", f.ref, "type", f.scaling().Type)
-		s.Event(f.ref, "its load is known again")
 	default:
+		event = problem
 		s.Log.Warn("cannot scale function", "function", f.ref, "type", f.scaling().Type, "reason", err)
-		s.Event(f.ref, problem)
 	}
 	f.problem, f.known = problem, err == nil
 	if f.known {
 		f.set(now, load)
 	}
 	s.soon(f, now)
+	return event
 }

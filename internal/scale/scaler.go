@@ -38,7 +38,7 @@ type Config struct {
 	// Before is how many replicas a function had in the process before this
 	// one; nil if there was none.
 	Before func(lofn.Ref) int
-	// Event is told, with the lock held, when the load of a function cannot be
+	// Event is told when the load of a function cannot be
 	// measured any more, and when it can again; nil discards it.
 	Event func(ref lofn.Ref, text string)
 	// Now is the clock; nil means time.Now.
