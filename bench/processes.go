@@ -100,3 +100,24 @@ func servingAt(data string) ([]int, error) {
 	}
 	return pids, nil
 }
+
+// pidsOf returns the processes of an instance, which tell by their environment
+// what they belong to.
+func pidsOf(id string) (pids []int, err error) {
+	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range environs {
+		environ, err := os.ReadFile(path)
+		if err != nil || !slices.Contains(strings.Split(string(environ), "\x00"), "LOFN_INSTANCE="+id) {
+			continue // another's, or it has ended
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			return pids, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
