@@ -42,10 +42,13 @@ func (p *platform) sustainCold(ctx context.Context, o options) error {
 	}
 	idle := make(chan lofn.Ref, len(refs))
 	for _, ref := range refs {
-		if err := p.sleep(ctx, ref); err != nil {
+		if err := p.Scale(ctx, ref, 0); err != nil {
 			return err
 		}
 		idle <- ref
+	}
+	if err := p.sleep(ctx, refs[len(refs)-1]); err != nil {
+		return err
 	}
 	var run coldRun
 	var calls sync.WaitGroup
@@ -107,11 +110,12 @@ func (p *platform) sleep(ctx context.Context, ref lofn.Ref) error {
 		return err
 	}
 	for {
-		status, err := p.Function(ctx, ref)
-		if err != nil || len(status.Instances) == 0 {
+		// Rarely, for each look is work for the platform.
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		status, err := p.Function(ctx, ref)
+		if err != nil || len(status.Instances) == 0 {
 			return err
 		}
 	}

@@ -80,6 +80,8 @@ type instance struct {
 	once sync.Once
 	done chan struct{}
 	err  error
+	// startup is what it says of its start.
+	startup lofn.Startup
 	// linger is how long Stop takes unless it is forced.
 	linger time.Duration
 	forced bool
@@ -88,6 +90,7 @@ type instance struct {
 func (i *instance) Address() (network, address string) { return "unix", "/nowhere" }
 func (i *instance) Done() <-chan struct{}              { return i.done }
 func (i *instance) Err() error                         { return i.err }
+func (i *instance) Startup() lofn.Startup              { return i.startup }
 
 func (i *instance) Stop(ctx context.Context) {
 	select {

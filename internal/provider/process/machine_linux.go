@@ -33,6 +33,7 @@ type linux struct {
 	path    string
 	run     *runDir
 	buffers *buffers
+	notices *notices
 }
 
 // nested is the user namespace that functions get where the platform has only
@@ -49,6 +50,9 @@ func newMachine(c Config) (machine, error) {
 		return nil, err
 	}
 	m.run = run
+	if m.notices, err = newNotices(); err != nil {
+		m.Log.Warn("functions are looked at often while they start: the kernel tells nobody more of new files (fs.inotify.max_user_instances)", "reason", err)
+	}
 	stage := filepath.Join(run.path, "root")
 	if err := os.Mkdir(stage, 0o700); err != nil {
 		return nil, errors.Join(err, run.close())
@@ -118,7 +122,7 @@ func (m *linux) start(ctx context.Context, p *program) (instance, error) {
 func (m *linux) close() error {
 	m.sandbox.close()
 	m.cgroups.close()
-	return m.run.close()
+	return errors.Join(m.notices.close(), m.run.close())
 }
 
 // attributes are those with which a function's processes start.
