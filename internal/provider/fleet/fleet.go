@@ -49,8 +49,8 @@ type Config struct {
 	Drain func(ctx context.Context, r lofn.Replica) error
 	// Failed is told why a replica failed, each time. Nil discards it.
 	Failed func(fn lofn.Ref, id, reason string)
-	// Started is told of each replica that got ready, after the watchers. Nil
-	// discards it.
+	// Started is told of each replica that got ready, after the watchers, of
+	// several at once. Nil discards it.
 	Started func(r lofn.Replica)
 	// MaxStarts bounds how many replicas are being started at one moment;
 	// 0 means four for each core.

@@ -17,16 +17,17 @@ import (
 var errExited = errors.New("the process ended before it listened")
 
 // await returns when the process listens. The kernel tells when its socket has
-// appeared, which is just before; a TCP port has to be looked at.
+// appeared, which is just before; TCP ports have to be looked at.
 func (s *server) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.ready, fmt.Errorf(
 		"did not listen on $%s or port %d within %s", lofn.EnvSocket, s.port, s.ready))
 	defer cancel()
 	appeared, enough := s.machine.notices.want(s.dial, s.socket())
 	defer enough()
-	timer := time.NewTimer(0) // it may have appeared before
+	// The first look is for what appeared before the kernel was asked.
+	next := newLooks(s.child.started, appeared == nil, s.machine.habits.socket(s.image.Digest))
+	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var bound time.Time
 	for {
 		select {
 		case <-s.child.exited:
@@ -34,41 +35,49 @@ func (s *server) await(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-appeared:
-			appeared, bound = nil, time.Now()
+			appeared, next.bound = nil, time.Now()
+			s.listensSoon()
 		case <-timer.C:
 		}
 		looked := time.Now()
-		if s.listens() {
-			if bound.IsZero() {
-				bound = looked
+		if s.network != "" || s.listensOnSocket() || next.ports(looked) && s.listensOnPort() {
+			if next.bound.IsZero() {
+				next.bound = looked
 			}
-			s.startup.Listen, s.startup.Accept = bound.Sub(s.child.started), time.Since(bound)
+			s.startup.Listen, s.startup.Accept = next.bound.Sub(next.began), time.Since(next.bound)
+			s.machine.habits.learn(s.image.Digest, s.network)
 			return nil
 		}
-		timer.Reset(pause(s.child.started, bound, looked))
+		timer.Reset(next.after(looked, time.Now()))
 	}
 }
 
-// pause is how long to wait after a look that began when it did. Looks are ever
-// rarer, so that the last one is late by a small part of what the start took,
-// and they never take more than a fifth of a processor.
-func pause(started, bound, looked time.Time) time.Duration {
-	const longest = 100 * time.Millisecond
-	usual := max(looked.Sub(started)/40, 200*time.Microsecond)
-	if !bound.IsZero() {
-		// Between the socket and its listening are two system calls.
-		usual = min(usual, max(looked.Sub(bound)/4, 20*time.Microsecond))
+// listensSoon looks at the socket that has just appeared. To listen on it is
+// the next thing that the process does, sooner than the runtime's timers could
+// tell, so this waits in the kernel; if the process does something else first,
+// not for long.
+func (s *server) listensSoon() {
+	pause := unix.NsecToTimespec(int64(20 * time.Microsecond))
+	for range 16 {
+		if s.listensOnSocket() {
+			return
+		}
+		_ = unix.Nanosleep(&pause, nil)
 	}
-	return min(max(usual, 4*time.Since(looked)), longest)
 }
 
-// listens finds out where the process listens, if it does.
-func (s *server) listens() bool {
+// listensOnSocket looks at the function's socket.
+func (s *server) listensOnSocket() bool {
 	path := filepath.Join(s.dial, s.socket())
-	if accepts(unix.AF_UNIX, &unix.SockaddrUnix{Name: path}) {
-		s.network, s.address = "unix", path
-		return true
+	if !accepts(unix.AF_UNIX, &unix.SockaddrUnix{Name: path}) {
+		return false
 	}
+	s.network, s.address = "unix", path
+	return true
+}
+
+// listensOnPort looks at the ports on which the process may listen.
+func (s *server) listensOnPort() bool {
 	if s.listensOn(s.port) {
 		return true
 	}
@@ -86,8 +95,7 @@ func (s *server) listens() bool {
 // listensOn looks at a TCP port. Anybody may listen there, so it must be one of
 // the replica's processes that does.
 func (s *server) listensOn(port int) bool {
-	at := &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
-	if !accepts(unix.AF_INET, at) || !listening(family(s.child.pid), port) {
+	if !accepts(unix.AF_INET, local(port)) || !listening(family(s.child.pid), port) {
 		return false
 	}
 	s.network, s.address = "tcp", loopback(port)

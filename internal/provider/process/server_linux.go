@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -62,15 +61,10 @@ func (s *server) launch() error {
 		return err
 	}
 	defer output.Close()
-	stdin, err := os.Open(os.DevNull)
-	if err != nil {
-		return errors.Join(err, p.abandon())
-	}
-	defer stdin.Close()
 	port := strconv.Itoa(s.port)
 	attr := &syscall.ProcAttr{
 		Dir:   s.dir,
-		Files: []uintptr{stdin.Fd(), output.Fd(), output.Fd()},
+		Files: []uintptr{s.machine.null.Fd(), output.Fd(), output.Fd()},
 		Env: s.environ(map[string]string{
 			lofn.EnvSocket:   filepath.Join(s.sockets, s.socket()),
 			lofn.EnvPort:     port,
