@@ -21,6 +21,7 @@ type coldRun struct {
 	mu     sync.Mutex
 	times  []time.Duration
 	failed []error
+	took   time.Duration
 }
 
 func (r *coldRun) add(took time.Duration, err error) {
@@ -40,49 +41,78 @@ func (p *platform) sustainCold(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	idle := make(chan lofn.Ref, len(refs))
 	for _, ref := range refs {
 		if err := p.Scale(ctx, ref, 0); err != nil {
 			return err
 		}
-		idle <- ref
 	}
 	if err := p.sleep(ctx, refs[len(refs)-1]); err != nil {
 		return err
 	}
-	var run coldRun
-	var calls sync.WaitGroup
-	interval := time.Duration(float64(time.Second) / o.coldRate)
-	began := time.Now()
-	for due := began; due.Sub(began) < o.coldFor; due = due.Add(interval) {
-		if err := pause(ctx, time.Until(due)); err != nil {
-			return err
-		}
-		ref := <-idle
-		calls.Go(func() {
-			run.add(p.callCold(ctx, ref, due))
-			if err := p.sleep(ctx, ref); err != nil {
-				run.add(0, err)
-			}
-			idle <- ref
-		})
+	serving, err := p.serving()
+	if err != nil {
+		return err
 	}
-	calls.Wait()
-	took := time.Since(began)
+	before, err := processorTimeOf(serving[len(serving)-1])
+	if err != nil {
+		return err
+	}
+	run, err := p.callInTurn(ctx, refs, o)
+	if err != nil {
+		return err
+	}
+	after, err := processorTimeOf(serving[len(serving)-1])
+	if err != nil {
+		return err
+	}
 	for _, ref := range refs {
 		if err := p.Remove(ctx, ref); err != nil {
 			return err
 		}
 	}
-	heading("Cold calls, sustained", "%d functions, each called while it has no replica and then scaled back to zero through the API; %.0f such calls are due each second, for %s, and count from when they were due.", len(refs), o.coldRate, o.coldFor)
+	run.report(o, (after-before)/time.Duration(max(len(run.times), 1)))
+	return errors.Join(run.failed[:min(len(run.failed), 3)]...)
+}
+
+// callInTurn makes cold calls at the rate asked for.
+func (p *platform) callInTurn(ctx context.Context, refs []lofn.Ref, o options) (*coldRun, error) {
+	asleep := make(chan lofn.Ref, len(refs))
+	for _, ref := range refs {
+		asleep <- ref
+	}
+	run := &coldRun{}
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	interval := time.Duration(float64(time.Second) / o.coldRate)
+	began := time.Now()
+	for due := began; due.Sub(began) < o.coldFor; due = due.Add(interval) {
+		if err := pause(ctx, time.Until(due)); err != nil {
+			return run, err
+		}
+		ref := <-asleep
+		calls.Go(func() {
+			run.add(p.callCold(ctx, ref, due))
+			if err := p.sleep(ctx, ref); err != nil {
+				run.add(0, err)
+			}
+			asleep <- ref
+		})
+	}
+	calls.Wait()
+	run.took = time.Since(began)
+	return run, nil
+}
+
+func (r *coldRun) report(o options, each time.Duration) {
+	heading("Cold calls, sustained", "%d functions, each called while it has no replica and then scaled back to zero through the API; %.0f such calls are due each second, for %s, and count from when they were due.", coldFunctions, o.coldRate, o.coldFor)
 	table(1, [][]string{
 		{"", ""},
-		{"cold starts per second", fmt.Sprintf("%.0f", float64(len(run.times))/took.Seconds())},
-		{"p50, p99", milli(quantile(run.times, 50)) + ", " + milli(quantile(run.times, 99))},
-		{"p99 ÷ p50", fmt.Sprintf("%.1f", float64(quantile(run.times, 99))/float64(quantile(run.times, 50)))},
-		{"failed", fmt.Sprint(len(run.failed))},
+		{"cold starts per second", fmt.Sprintf("%.0f", float64(len(r.times))/r.took.Seconds())},
+		{"p50, p99", milli(quantile(r.times, 50)) + ", " + milli(quantile(r.times, 99))},
+		{"p99 ÷ p50", fmt.Sprintf("%.1f", float64(quantile(r.times, 99))/float64(quantile(r.times, 50)))},
+		{"processor time of the platform for each", milli(each)},
+		{"failed", fmt.Sprint(len(r.failed))},
 	})
-	return errors.Join(run.failed[:min(len(run.failed), 3)]...)
 }
 
 // callCold calls a function, and returns how long after the call was due its

@@ -178,6 +178,27 @@ func TestStoppingLetsCallsFinishAndEndsStreams(t *testing.T) {
 	}
 }
 
+func TestWhatAStartTookIsReported(t *testing.T) {
+	p := newPlatform(t)
+	p.start()
+	p.push("fn:latest", nil)
+	p.must(202, "POST", "/system/functions", deployment("fn", "fn:latest", "here", ""))
+	p.must(200, "GET", "/function/fn", "")
+	instances := status(p, "fn").Instances
+	if len(instances) != 1 || instances[0].Startup.Total() <= 0 {
+		t.Errorf("instances: %+v", instances)
+	}
+	p.eventually("the start is counted", func() bool {
+		resp, err := http.Get(p.MetricsURL + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		data, _ := io.ReadAll(resp.Body)
+		return strings.Contains(string(data), `lofn_cold_start_seconds_count{function_name="fn.openfaas-fn",part="total"} 1`)
+	})
+}
+
 func TestWhatCannotBeDeployedIsRefusedAndChangesNothing(t *testing.T) {
 	p := newPlatform(t)
 	p.start()
