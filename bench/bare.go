@@ -29,8 +29,11 @@ func (p *platform) bareProgram(ctx context.Context, ref lofn.Ref) (b bareProgram
 	folder := filepath.Join(p.data, "images", strings.Replace(status.Digest, ":", "-", 1), "rootfs")
 	b.dir, b.socket = filepath.Join(folder, lofn.AppDir), filepath.Join(p.dir, "bare.sock")
 	pids, err := pidsOf(status.Instances[0].ID)
-	if err != nil || len(pids) == 0 {
-		return b, fmt.Errorf("no process of %s is to be found: %w", status.Instances[0].ID, err)
+	if err != nil {
+		return b, err
+	}
+	if len(pids) == 0 {
+		return b, fmt.Errorf("no process of %s is to be found", status.Instances[0].ID)
 	}
 	proc := "/proc/" + strconv.Itoa(pids[0])
 	if b.path, err = os.Readlink(proc + "/exe"); err != nil {
@@ -83,9 +86,10 @@ func (b bareProgram) start(ctx context.Context) (time.Duration, error) {
 		if took > time.Minute {
 			return 0, fmt.Errorf("%s does not listen: %w", b.path, err)
 		}
-		// Often, but not so that it takes the processor from the program.
-		if err := pause(ctx, 50*time.Microsecond); err != nil {
-			return 0, err
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
 		}
+		// Often, but not so that it takes the processor from the program.
+		nap(50 * time.Microsecond)
 	}
 }

@@ -72,16 +72,14 @@ func behave(act string) {
 
 // blind takes from this user namespace what the kernel would tell it by.
 func blind() {
-	err := os.WriteFile("/proc/sys/user/max_inotify_instances", []byte("0"), 0)
-	if err == nil {
-		if _, err = unix.InotifyInit1(unix.IN_CLOEXEC); err == nil {
-			err = errors.New("there still is inotify")
-		} else {
-			return
-		}
+	if err := os.WriteFile("/proc/sys/user/max_inotify_instances", []byte("0"), 0); err != nil {
+		fmt.Fprintln(os.Stderr, "skipped, for there is no user namespace to do it in:", err)
+		os.Exit(0)
 	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	if _, err := unix.InotifyInit1(unix.IN_CLOEXEC); err == nil {
+		fmt.Fprintln(os.Stderr, "there still is inotify")
+		os.Exit(1)
+	}
 }
 
 // serveLate has its socket there long before it listens, or under another name
