@@ -23,7 +23,7 @@ const (
 	// finest is the shortest pause between looks, of which an idle runtime
 	// makes a millisecond, and rare that between looks at ports where hardly
 	// anybody listens on one.
-	finest, rare = 200 * time.Microsecond, 5 * time.Millisecond
+	finest, rare = 200 * time.Microsecond, 20 * time.Millisecond
 	// longest is the longest pause.
 	longest = 100 * time.Millisecond
 )
