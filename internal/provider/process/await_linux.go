@@ -25,7 +25,7 @@ func (s *server) await(ctx context.Context) error {
 	appeared, enough := s.machine.notices.want(s.dial, s.socket())
 	defer enough()
 	// The first look is for what appeared before the kernel was asked.
-	next := newLooks(s.child.started, appeared == nil, s.machine.habits.socket(s.image.Digest))
+	next := newLooks(time.Now(), appeared == nil, s.machine.habits.socket(s.image.Digest))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

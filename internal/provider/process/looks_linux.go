@@ -28,8 +28,8 @@ const (
 	longest = 100 * time.Millisecond
 )
 
-// newLooks returns when to look after a process that began when it did. With
-// habit it will hardly listen on a port.
+// newLooks returns when to look after a process from began on. With habit it
+// will hardly listen on a port.
 func newLooks(began time.Time, blind, habit bool) *looks {
 	l := &looks{began: began, blind: blind, habit: habit, port: began}
 	if habit {
