@@ -100,6 +100,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		Secrets:    secretValues{p.secrets},
 		Logs:       p.journal,
 		Drain:      p.pool.Drain,
+		Started:    p.metrics.ReplicaStarted,
 		GatewayURL: url,
 		Hide:       []string{p.data.path},
 		Log:        p.log,
