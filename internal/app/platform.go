@@ -109,7 +109,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		return fmt.Errorf("process provider: %w", err)
 	}
 	p.scaler = scale.New(scale.Config{
-		Pool: p.pool, Scale: p.scale, Usage: p.provider, Warm: warm, Before: p.before.had, Event: p.event, Log: p.log,
+		Pool: p.pool, Scale: p.scale, Usage: p.provider, Warm: warm, Before: p.before.had, Event: p.event, Woken: p.metrics.Woken, Log: p.log,
 	})
 	p.reconciler = deploy.New(deploy.Config{
 		Functions: p.functions, Provider: p.provider, Pool: p.pool, Scaler: p.scaler, Removed: p.removed, Log: p.log,
