@@ -154,3 +154,20 @@ func (p *platform) round(ctx context.Context, ref lofn.Ref, program bareProgram,
 	r.cold, r.bare, r.startups = append(r.cold, called.P50), append(r.bare, bare), append(r.startups, status.Instances[0].Startup)
 	return nil
 }
+
+// sleep scales a function to zero, and returns when nothing is left of it.
+func (p *platform) sleep(ctx context.Context, ref lofn.Ref) error {
+	if err := p.Scale(ctx, ref, 0); err != nil {
+		return err
+	}
+	for {
+		// Rarely, for each look is work for the platform.
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+		status, err := p.Function(ctx, ref)
+		if err != nil || len(status.Instances) == 0 {
+			return err
+		}
+	}
+}

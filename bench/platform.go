@@ -42,6 +42,7 @@ type platform struct {
 	data    string // its folder
 	url     string
 	address string // host and port
+	metrics string // the address of the metrics
 	process *exec.Cmd
 	// image is the function's, as the platform knows it.
 	image string
@@ -69,7 +70,7 @@ func startPlatform(ctx context.Context, binary string) (p *platform, err error) 
 	if err != nil {
 		return nil, err
 	}
-	p.address, p.url = listen, "http://"+listen
+	p.address, p.url, p.metrics = listen, "http://"+listen, metrics
 	p.data = filepath.Join(p.dir, "data")
 	log, err := os.Create(filepath.Join(p.dir, "serve.log"))
 	if err != nil {

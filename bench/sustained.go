@@ -1,20 +1,26 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"lofn"
 )
 
-// coldFunctions is how many functions take turns: each has a second to be back
-// at zero replicas at 200 calls per second.
-const coldFunctions = 200
+// Functions take turns so that each has coldTurn to be at zero again, to which
+// it goes by itself after coldIdle without a call.
+const (
+	coldTurn = 4 * time.Second
+	coldIdle = time.Second
+)
 
 // coldRun is what became of cold calls that were made at a given rate.
 type coldRun struct {
@@ -22,6 +28,11 @@ type coldRun struct {
 	times  []time.Duration
 	failed []error
 	took   time.Duration
+	client *http.Client
+	// started is how many replicas got ready meanwhile, each what the platform
+	// used of the processors for one.
+	started int
+	each    time.Duration
 }
 
 func (r *coldRun) add(took time.Duration, err error) {
@@ -34,34 +45,15 @@ func (r *coldRun) add(took time.Duration, err error) {
 	r.times = append(r.times, took)
 }
 
-// sustainCold calls functions in turn, each while it has no replica, and scales
-// it back to zero.
+// sustainCold calls functions in turn, each while it has no replica.
 func (p *platform) sustainCold(ctx context.Context, o options) error {
-	refs, _, err := p.deployMany(ctx, "sleeper", coldFunctions, map[string]string{lofn.LabelScaleMin: "0"})
-	if err != nil {
-		return err
-	}
-	for _, ref := range refs {
-		if err := p.Scale(ctx, ref, 0); err != nil {
-			return err
-		}
-	}
-	if err := p.sleep(ctx, refs[len(refs)-1]); err != nil {
-		return err
-	}
-	serving, err := p.serving()
-	if err != nil {
-		return err
-	}
-	before, err := processorTimeOf(serving[len(serving)-1])
+	refs, _, err := p.deployMany(ctx, "sleeper", int(o.coldRate*coldTurn.Seconds()), map[string]string{
+		lofn.LabelScaleMin: "0", lofn.LabelScaleZero: "true", lofn.LabelScaleZeroDuration: coldIdle.String(),
+	})
 	if err != nil {
 		return err
 	}
 	run, err := p.callInTurn(ctx, refs, o)
-	if err != nil {
-		return err
-	}
-	after, err := processorTimeOf(serving[len(serving)-1])
 	if err != nil {
 		return err
 	}
@@ -70,59 +62,100 @@ func (p *platform) sustainCold(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	run.report(o, (after-before)/time.Duration(max(len(run.times), 1)))
+	run.report(o, len(refs))
 	return errors.Join(run.failed[:min(len(run.failed), 3)]...)
 }
 
-// callInTurn makes cold calls at the rate asked for.
+// callInTurn makes calls at the rate asked for, and counts how many of them
+// started a replica.
 func (p *platform) callInTurn(ctx context.Context, refs []lofn.Ref, o options) (*coldRun, error) {
-	asleep := make(chan lofn.Ref, len(refs))
-	for _, ref := range refs {
-		asleep <- ref
+	run := &coldRun{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}}
+	before, err := p.effort(ctx)
+	if err != nil {
+		return run, err
 	}
-	run := &coldRun{}
-	var calls sync.WaitGroup
-	defer calls.Wait()
 	interval := time.Duration(float64(time.Second) / o.coldRate)
 	began := time.Now()
-	for due := began; due.Sub(began) < o.coldFor; due = due.Add(interval) {
+	var calls sync.WaitGroup
+	for n := 0; time.Duration(n)*interval < o.coldFor; n++ {
+		due := began.Add(time.Duration(n) * interval)
 		if err := pause(ctx, time.Until(due)); err != nil {
 			return run, err
 		}
-		ref := <-asleep
-		calls.Go(func() {
-			run.add(p.callCold(ctx, ref, due))
-			if err := p.sleep(ctx, ref); err != nil {
-				run.add(0, err)
-			}
-			asleep <- ref
-		})
+		calls.Go(func() { run.add(run.call(ctx, p.url, refs[n%len(refs)], due)) })
 	}
 	calls.Wait()
 	run.took = time.Since(began)
-	return run, nil
+	after, err := p.effort(ctx)
+	run.started, run.each = after.starts-before.starts, (after.processor-before.processor)/time.Duration(max(after.starts-before.starts, 1))
+	return run, err
 }
 
-func (r *coldRun) report(o options, each time.Duration) {
-	heading("Cold calls, sustained", "%d functions, each called while it has no replica and then scaled back to zero through the API; %.0f such calls are due each second, for %s, and count from when they were due.", coldFunctions, o.coldRate, o.coldFor)
+// effort is what a platform has done since its start.
+type effort struct {
+	starts    int
+	processor time.Duration
+}
+
+func (p *platform) effort(ctx context.Context) (e effort, err error) {
+	serving, err := p.serving()
+	if err != nil {
+		return e, err
+	}
+	if e.processor, err = processorTimeOf(serving[len(serving)-1]); err != nil {
+		return e, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.metrics+"/metrics", nil)
+	if err != nil {
+		return e, err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return e, err
+	}
+	defer answer.Body.Close()
+	e.starts, err = countStarts(answer.Body)
+	return e, err
+}
+
+// countStarts adds up how many replicas of all functions got ready.
+func countStarts(metrics io.Reader) (sum int, err error) {
+	lines := bufio.NewScanner(metrics)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if !strings.HasPrefix(name, "lofn_cold_start_seconds_count{") || !strings.Contains(name, `part="total"`) {
+			continue
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", name, err)
+		}
+		sum += n
+	}
+	return sum, lines.Err()
+}
+
+func (r *coldRun) report(o options, functions int) {
+	heading("Cold calls, sustained", "%d functions that go to zero by themselves after %s without a call, called in turn; %.0f calls are due each second, for %s, and count from when they were due.", functions, coldIdle, o.coldRate, o.coldFor)
 	table(1, [][]string{
 		{"", ""},
-		{"cold starts per second", fmt.Sprintf("%.0f", float64(len(r.times))/r.took.Seconds())},
+		{"calls answered, replicas started", fmt.Sprintf("%d, %d", len(r.times), r.started)},
+		{"cold starts per second", fmt.Sprintf("%.0f", float64(r.started)/r.took.Seconds())},
 		{"p50, p99", milli(quantile(r.times, 50)) + ", " + milli(quantile(r.times, 99))},
 		{"p99 ÷ p50", fmt.Sprintf("%.1f", float64(quantile(r.times, 99))/float64(quantile(r.times, 50)))},
-		{"processor time of the platform for each", milli(each)},
+		{"processor time of the platform for each", milli(r.each)},
 		{"failed", fmt.Sprint(len(r.failed))},
 	})
 }
 
-// callCold calls a function, and returns how long after the call was due its
-// answer was complete.
-func (p *platform) callCold(ctx context.Context, ref lofn.Ref, due time.Time) (time.Duration, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/function/"+ref.Name, nil)
+// call calls a function, and returns how long after the call was due its answer
+// was complete.
+func (r *coldRun) call(ctx context.Context, url string, ref lofn.Ref, due time.Time) (time.Duration, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/function/"+ref.Name, nil)
 	if err != nil {
 		return 0, err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := r.client.Do(request)
 	if err != nil {
 		return 0, err
 	}
@@ -132,21 +165,4 @@ func (p *platform) callCold(ctx context.Context, ref lofn.Ref, due time.Time) (t
 		err = fmt.Errorf("%s: %s", ref.Name, answer.Status)
 	}
 	return time.Since(due), err
-}
-
-// sleep scales a function to zero, and returns when nothing is left of it.
-func (p *platform) sleep(ctx context.Context, ref lofn.Ref) error {
-	if err := p.Scale(ctx, ref, 0); err != nil {
-		return err
-	}
-	for {
-		// Rarely, for each look is work for the platform.
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return err
-		}
-		status, err := p.Function(ctx, ref)
-		if err != nil || len(status.Instances) == 0 {
-			return err
-		}
-	}
 }
