@@ -44,6 +44,7 @@ type Config struct {
 	Logs        lofn.LogStreamer
 	Replicas    replicas
 	Invocations invocations
+	Scaler      scaler
 	Auth        auth.Authenticator
 	Info        lofn.Info
 	// Now is the clock, time.Now but for tests.
@@ -82,6 +83,8 @@ func New(c Config) *API {
 		"POST /system/secrets":   a.createSecret,
 		"PUT /system/secrets":    a.updateSecret,
 		"DELETE /system/secrets": a.deleteSecret,
+
+		"POST /system/alert": a.postAlert,
 
 		"GET /system/logs": a.getLogs,
 		"GET /system/info": a.getInfo,
