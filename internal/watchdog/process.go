@@ -130,13 +130,16 @@ func (w *Watchdog) launch(env []string, stdin io.Reader, apart bool) (*process, 
 		return nil, err
 	}
 	p.closeChildEnds()
-	go p.wait()
+	go p.wait(w.options.Ended)
 	return p, nil
 }
 
-func (p *process) wait() {
+func (p *process) wait(ended func(*os.ProcessState)) {
 	awaitExit(p.cmd.Process.Pid)
 	p.err = p.cmd.Wait()
+	if ended != nil {
+		ended(p.cmd.ProcessState)
+	}
 	close(p.exited)
 }
 

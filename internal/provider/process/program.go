@@ -28,8 +28,11 @@ type program struct {
 	// ready bounds the time until it listens, grace that between the request
 	// to end and the end.
 	ready, grace time.Duration
-	// ended is called once, after the Done of the replica was closed.
-	ended func()
+	// ended is called once, just before the Done of the replica is closed, with
+	// the CPU time that it has used in all.
+	ended func(cpu time.Duration)
+	// over is set when it was called; Provider.mu guards it.
+	over bool
 }
 
 // inherited are the variables of the platform that functions get.
