@@ -20,6 +20,7 @@ import (
 	"lofn/internal/invoke"
 	"lofn/internal/logstore"
 	"lofn/internal/pool"
+	"lofn/internal/promquery"
 	"lofn/internal/provider/process"
 	"lofn/internal/registry"
 	"lofn/internal/store/jetstream"
@@ -38,6 +39,8 @@ type platform struct {
 	data   *dataDir
 	before *predecessor    // nil but after an upgrade
 	warden *process.Warden // nil if there is none
+	// prometheus is nil if none is to be asked.
+	prometheus *promquery.Client
 
 	engine     *jetstream.Engine
 	functions  *detachable[lofn.Function]
