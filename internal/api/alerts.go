@@ -11,14 +11,6 @@ import (
 	"lofn"
 )
 
-// scaler is told of alerts about a function's load.
-type scaler interface {
-	// Alert raises the function's replicas by a step if an alert about it fires,
-	// and otherwise brings them back to its minimum. It fails with NotFound for
-	// an unknown function.
-	Alert(ref lofn.Ref, firing bool) error
-}
-
 // alertLabel is the label of an alert that names its function.
 const alertLabel = "function_name"
 

@@ -10,11 +10,13 @@ import (
 	"testing"
 
 	"lofn"
+	"lofn/internal/scale"
 )
 
-// alerted is a scaler that knows the functions echo and cow and has trouble
-// with the function sick.
+// alerted is a scaler to which alerts are about the functions echo and cow, and
+// the function sick, with which it has trouble.
 type alerted struct {
+	*scale.Scaler
 	mu    sync.Mutex
 	heard []string
 }

@@ -33,6 +33,17 @@ type invocations interface {
 	Invocations(lofn.Ref) float64
 }
 
+// scaler says how many replicas functions shall have, and why.
+type scaler interface {
+	// Check reports why a function could not be scaled as it says.
+	Check(lofn.Function) error
+	// Status tells what was last decided, nil for an unknown function.
+	Status(lofn.Ref) *lofn.ScalingStatus
+	// Alert takes in that an alert about a function fires, which asks for more
+	// replicas, or is over. It fails with NotFound for an unknown function.
+	Alert(ref lofn.Ref, firing bool) error
+}
+
 // Config is what an API works with. Resolver and Usage may be nil: not every
 // provider has them.
 type Config struct {

@@ -129,11 +129,11 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	p, err := newPlatform(ctx, o, data, before, authenticator, info.URL)
+	p, err := newPlatform(ctx, o, data, before, prometheus, authenticator, info.URL)
 	if err != nil {
 		return err
 	}
-	p.certificate, p.warden, p.prometheus = certificate, warden, prometheus
+	p.certificate, p.warden = certificate, warden
 	return p.serve(ctx, ports, func() {
 		if o.Ready != nil {
 			o.Ready(info)
@@ -195,6 +195,7 @@ func (p *platform) serve(ctx context.Context, ports *ports, serving func()) erro
 	defer stopLoops()
 	var running sync.WaitGroup
 	running.Go(func() { p.reconciler.Run(loops) })
+	running.Go(func() { p.scaler.Run(loops) })
 	running.Go(func() { p.syncSecrets(loops) })
 
 	select {

@@ -1,0 +1,306 @@
+package scale
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"lofn"
+)
+
+// function is what the scaler knows of one function. Scaler.mu guards it.
+type function struct {
+	ref      lofn.Ref
+	revision lofn.Revision
+	// base, generation and created are those of the function as it was declared.
+	base       int
+	generation int64
+	created    time.Time
+	scaling    lofn.Scaling
+	warm       Window // nil if it has none
+	// open says whether the window was open when it was last asked, and until
+	// when that holds.
+	open  bool
+	until time.Time
+
+	// wanted is the last decision, since when it is so, and reason why.
+	wanted int
+	since  time.Time
+	reason string
+	load   float64
+	// problem is why its load is not known, if it is not.
+	problem string
+	// asked is the least that alerts ask for.
+	asked int
+
+	// started is the pool's count at the last look, busy when there last was a
+	// call.
+	started      uint64
+	looked, busy time.Time
+	// window is nil as long as the load is zero.
+	window *window
+	peaks  peaks
+
+	// measured is when the last measurement was, and measuring whether there is
+	// one now. known says that it came to something.
+	measured         time.Time
+	measuring, known bool
+
+	// due is when it is looked at next, place where it is in the queue, -1 for
+	// nowhere.
+	due   time.Time
+	place int
+}
+
+const (
+	// calm is the time between two looks at a function whose load only fades.
+	calm = time.Second
+	// usagePause and queryPause are the times between two measurements. What a
+	// function consumes is read from the kernel, a query goes through the
+	// network.
+	usagePause = 2 * time.Second
+	queryPause = 5 * time.Second
+	// measureTime is how long a measurement may take.
+	measureTime = 5 * time.Second
+)
+
+// declared returns how many replicas a function that is declared (again) shall
+// have: as many as it has, unless a person or a deployment says something new.
+func (f *function) declared(fn lofn.Function, revision lofn.Revision, zero, first bool, before int) int {
+	switch {
+	case first && before > 0:
+		return before
+	case first && zero:
+		return 0
+	case f.revision == revision:
+		return f.wanted
+	// It is another function, or a person has just set the count.
+	case f.revision == 0, !fn.CreatedAt.Equal(f.created), fn.Replicas != f.base, fn.Generation == f.generation:
+		return fn.Replicas
+	case f.wanted == 0:
+		return fn.Replicas // so that one sees whether the new generation works
+	}
+	return f.wanted
+}
+
+// took notes what the function says about itself.
+func (f *function) took(fn lofn.Function, revision lofn.Revision, scaling lofn.Scaling, warm Window) {
+	if scaling.Type != f.scaling.Type || scaling.Query != f.scaling.Query {
+		f.window, f.peaks, f.known, f.measured = nil, peaks{}, false, time.Time{}
+	}
+	if !fn.CreatedAt.Equal(f.created) {
+		f.asked = 0
+	}
+	f.revision, f.base, f.generation, f.created = revision, fn.Replicas, fn.Generation, fn.CreatedAt
+	f.scaling, f.warm, f.until = scaling, warm, time.Time{}
+}
+
+// isWarm asks the window again when what it said last is over.
+func (f *function) isWarm(now time.Time) bool {
+	if f.warm != nil && !now.Before(f.until) {
+		f.open, f.until = f.warm.At(now)
+	}
+	return f.warm != nil && f.open
+}
+
+// observe takes in what the pool counted, and returns all that a decision needs.
+func (f *function) observe(now time.Time, counts lofn.Load) Load {
+	// A function that was deleted and made anew is counted from zero.
+	began := counts.Started
+	if began >= f.started {
+		began -= f.started
+	}
+	f.started = counts.Started
+	l := Load{Load: counts, Wanted: f.wanted, Base: f.base, Asked: f.asked, Called: began > 0 || counts.Waiting > 0}
+	// At zero, calls in flight are on replicas that end with them.
+	l.Called = l.Called || f.wanted > 0 && counts.InFlight > 0
+	if l.Called {
+		f.busy = now
+	}
+	l.Busy = f.busy
+	l.Warm = f.isWarm(now)
+	switch f.scaling.Type {
+	case lofn.ScaleByRequests:
+		f.count(now, float64(began))
+		l.Known = true
+	case lofn.ScaleByCapacity:
+		f.set(now, float64(counts.Calls()))
+		l.Known = true
+	default:
+		l.Known = f.known
+	}
+	l.Averages = f.averages(now)
+	l.Peak = f.peaks.highest(now.Add(-f.scaling.DownWindow))
+	return l
+}
+
+func (f *function) count(now time.Time, n float64) {
+	if n > 0 && f.window == nil {
+		f.window = new(window)
+	}
+	if f.window != nil {
+		f.window.add(now, n)
+	}
+}
+
+func (f *function) set(now time.Time, load float64) {
+	if load > 0 && f.window == nil {
+		f.window = new(window)
+	}
+	if f.window != nil {
+		f.window.set(now, load)
+	}
+}
+
+func (f *function) averages(now time.Time) (a [len(Spans)]float64) {
+	if f.window == nil {
+		return a
+	}
+	for i, span := range Spans {
+		if f.scaling.Type == lofn.ScaleByRequests {
+			a[i] = f.window.rate(span.Time)
+		} else {
+			a[i] = f.window.mean(span.Time)
+		}
+	}
+	return a
+}
+
+// decided notes a decision.
+func (f *function) decided(now time.Time, d Decision) {
+	f.reason, f.load = d.Reason, d.Load
+	if f.scaling.Type != "" && d.Replicas > 0 {
+		f.peaks.add(now, d.Advice)
+	}
+	if d.Replicas == 0 {
+		// An alert for a function that nobody calls is stale.
+		f.asked, f.window, f.peaks = 0, nil, peaks{}
+	}
+}
+
+// next is when a decision could differ from the one just taken, zero for when
+// the function is called.
+func (f *function) next(now time.Time, l Load) (due time.Time) {
+	sooner := func(t time.Time) {
+		if due.IsZero() || t.Before(due) {
+			due = t
+		}
+	}
+	switch {
+	case l.Called && f.scaling.Type != "":
+		sooner(now.Add(slot))
+	case l.Called:
+		sooner(now.Add(calm))
+	case f.window != nil && l.Averages[len(Spans)-1] > 0, f.wanted > max(f.scaling.Min, 1) && f.scaling.Type != "":
+		sooner(now.Add(calm))
+	default:
+		f.window = nil
+	}
+	if f.scaling.Zero && f.wanted > 0 && !l.Warm {
+		sooner(later(f.busy.Add(f.scaling.ZeroDuration), now.Add(slot)))
+	}
+	if f.warm != nil && !f.until.IsZero() {
+		sooner(later(f.until, now.Add(slot)))
+	}
+	if pause := f.pause(); pause > 0 {
+		sooner(now.Add(pause))
+	}
+	return due
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// pause is the time between two measurements, 0 for what the pool counts, and
+// while there is nothing to measure.
+func (f *function) pause() time.Duration {
+	switch t := f.scaling.Type; {
+	case t == lofn.ScaleByCPU, t == lofn.ScaleByMemory:
+		if f.wanted == 0 {
+			return 0
+		}
+		return usagePause
+	case t != "" && !t.Measured() && (f.wanted > 0 || f.scaling.Query != ""):
+		return queryPause
+	}
+	return 0
+}
+
+// measures reports whether it is time for a measurement.
+func (f *function) measures(now time.Time) bool {
+	pause := f.pause()
+	return pause > 0 && !f.measuring && now.Sub(f.measured) >= pause
+}
+
+// measure finds out what the load is, on a goroutine.
+func (s *Scaler) measure(ctx context.Context, f *function, now time.Time) {
+	f.measuring, f.measured = true, now
+	ref, scaling, revision := f.ref, f.scaling, f.revision
+	go func() {
+		s.measuring <- struct{}{}
+		ctx, cancel := context.WithTimeout(ctx, measureTime)
+		load, err := s.ask(ctx, ref, scaling)
+		cancel()
+		<-s.measuring
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		f.measuring = false
+		if s.functions[ref] == f && f.revision == revision {
+			s.learn(f, load, err)
+		}
+	}()
+}
+
+// ask asks who knows the load.
+func (s *Scaler) ask(ctx context.Context, ref lofn.Ref, scaling lofn.Scaling) (float64, error) {
+	switch scaling.Type {
+	case lofn.ScaleByCPU, lofn.ScaleByMemory:
+		if s.Usage == nil {
+			return 0, s.measurable(scaling)
+		}
+		usage, err := s.Usage.Usage(ctx, ref)
+		if scaling.Type == lofn.ScaleByCPU {
+			return usage.MilliCPU, err
+		}
+		return usage.MemoryBytes, err
+	}
+	if s.Query == nil {
+		return 0, s.measurable(scaling)
+	}
+	expression := query(ref, scaling)
+	load, found, err := s.Query(ctx, expression)
+	if err == nil && !found {
+		err = fmt.Errorf("Prometheus has no series for %s", expression)
+	}
+	return load, err
+}
+
+// query is the expression for a load that lofn does not measure.
+func query(ref lofn.Ref, scaling lofn.Scaling) string {
+	if scaling.Query != "" {
+		return scaling.Query
+	}
+	// Of OpenFaaS Pro's recording rules: contract, 13.2.
+	return fmt.Sprintf("sum(job:function_current_load:sum{function_name=%q,scaling_type=%q})", ref.Host(), scaling.Type)
+}
+
+// learn takes in a measurement. One that failed leaves things as they are.
+func (s *Scaler) learn(f *function, load float64, err error) {
+	now := s.Now()
+	problem := ""
+	if err != nil {
+		problem = "its load is not known, so its replicas stay as they are: " + err.Error()
+	}
+	if problem != f.problem && problem != "" {
+		s.Log.Warn("cannot scale function", "function", f.ref, "type", f.scaling.Type, "reason", err)
+	}
+	f.problem, f.known = problem, err == nil
+	if f.known {
+		f.set(now, load)
+	}
+	s.soon(f, now)
+}
