@@ -193,6 +193,7 @@ func (p *program) printDescription(d description, verbose bool) error {
 	s.line("Status", d.state())
 	s.line("Replicas", count(d.Replicas))
 	s.line("Available Replicas", count(d.AvailableReplicas))
+	s.list("Scaling", scaling(d.Scaling))
 	s.line("Invocations", strconv.Itoa(d.InvocationCount))
 	s.line("Image", d.Image)
 	s.line("Digest", d.Digest)
@@ -222,6 +223,22 @@ func (d description) state() string {
 		return d.Status
 	}
 	return d.Status + ", update failing: " + d.UpdateFailing
+}
+
+// scaling says how many replicas there shall be, and why.
+func scaling(s *lofn.ScalingStatus) []string {
+	if s == nil {
+		return nil // an older platform
+	}
+	how := "by hand"
+	if s.Type != "" {
+		how = fmt.Sprintf("by %s, from %d to %d replicas", s.Type, s.Min, s.Max)
+	}
+	lines := []string{how, fmt.Sprintf("%d since %s: %s", s.Replicas, s.Since.Format(time.RFC3339), s.Reason)}
+	if s.Problem != "" {
+		lines = append(lines, "Problem: "+s.Problem)
+	}
+	return lines
 }
 
 func orDefault(process string) string {

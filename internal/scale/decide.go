@@ -29,6 +29,8 @@ type Load struct {
 	// unit of the scaling type, each over the latest time of the Spans.
 	Known    bool
 	Averages [len(Spans)]float64
+	// Burst says that a decision was about a burst a moment ago.
+	Burst bool
 	// Peak is the highest Advice of the decisions in the down window.
 	Peak int
 }
@@ -39,6 +41,9 @@ type Decision struct {
 	// Advice is what the load alone would need, without regard to what was
 	// needed a moment ago.
 	Advice int
+	// Burst says that the load is so far beyond what the replicas are planned
+	// with that from now on the shortest of the Spans is believed.
+	Burst bool
 	// Load is the figure that the advice is about.
 	Load   float64
 	Reason string
@@ -55,8 +60,8 @@ type Span struct {
 
 // Spans are from the one that notices a burst to the one that follows a trend.
 // The last one is as long as the rate in OpenFaaS' recording rules; that a
-// short one counts from twice the target on is as in Knative's panic mode
-// (knative.dev/serving, pkg/autoscaler/scaling).
+// short one counts from twice the target on, and is believed for a while then,
+// is as in Knative's panic mode (knative.dev/serving, pkg/autoscaler/scaling).
 var Spans = [...]Span{
 	{Time: time.Second, Excess: 2},
 	{Time: 6 * time.Second, Excess: 1.25},
@@ -102,7 +107,7 @@ func (l Load) rest(now time.Time, s lofn.Scaling, floor int) (Decision, bool) {
 		return Decision{Reason: "at zero until it is called"}, true
 	case l.Wanted == 0 && !called && l.Warm:
 		return Decision{Replicas: floor, Reason: "kept warm at this time (" + lofn.AnnotationWarm + ")"}, true
-	case s.Zero && !called && !l.Warm && now.Sub(l.Busy) >= s.ZeroDuration:
+	case l.Wanted > 0 && s.Zero && !called && !l.Warm && now.Sub(l.Busy) >= s.ZeroDuration:
 		return Decision{Reason: fmt.Sprintf("no call for %v (%s)", s.ZeroDuration, lofn.LabelScaleZeroDuration)}, true
 	}
 	return Decision{}, false
@@ -126,7 +131,7 @@ func (l Load) byLoad(s lofn.Scaling, floor int) Decision {
 	if d.Advice < l.Wanted {
 		d.Replicas = min(l.Wanted, max(d.Advice, l.Peak))
 	}
-	if d.Replicas > d.Advice {
+	if d.Replicas > max(d.Advice, floor) {
 		d.Reason = fmt.Sprintf("%s; %d were needed within the last %v", d.Reason, d.Replicas, s.DownWindow)
 	}
 	return d
@@ -137,9 +142,13 @@ func (l Load) advise(s lofn.Scaling) Decision {
 	per := s.PerReplica()
 	planned := per * float64(l.Wanted)
 	up, need, load := 0, 0.0, l.Averages[len(Spans)-1]
+	burst := l.Averages[0]/Spans[0].Excess > planned
 	for i, span := range Spans {
 		counts := l.Averages[i] / span.Excess
 		need = max(need, counts)
+		if l.Burst && i == 0 {
+			counts = l.Averages[0]
+		}
 		if counts > planned && replicas(l.Averages[i], per) > up {
 			up, load = replicas(l.Averages[i], per), l.Averages[i]
 		}
@@ -148,7 +157,7 @@ func (l Load) advise(s lofn.Scaling) Decision {
 	if calls := float64(l.Calls()); s.Type == lofn.ScaleByCapacity && l.Waiting > 0 && calls > planned {
 		up, load = max(up, replicas(calls, per)), max(load, calls)
 	}
-	d := Decision{Advice: up, Load: load, Reason: fmt.Sprintf("load %s, %s planned for each replica", figure(load, s.Type), figure(per, s.Type))}
+	d := Decision{Advice: up, Burst: burst, Load: load, Reason: fmt.Sprintf("load %s, %s planned for each replica", figure(load, s.Type), figure(per, s.Type))}
 	if up == 0 {
 		d.Advice = min(l.Wanted, replicas(need, per*slack))
 	}

@@ -40,6 +40,8 @@ type function struct {
 	// window is nil as long as the load is zero.
 	window *window
 	peaks  peaks
+	// burst is when the last burst was seen.
+	burst time.Time
 
 	// measured is when the last measurement was, and measuring whether there is
 	// one now. known says that it came to something.
@@ -55,6 +57,9 @@ type function struct {
 const (
 	// calm is the time between two looks at a function whose load only fades.
 	calm = time.Second
+	// burstTime is how long a burst is believed in after it was seen last: the
+	// time over which it is averaged, and as long again.
+	burstTime = 2 * time.Second
 	// usagePause and queryPause are the times between two measurements. What a
 	// function consumes is read from the kernel, a query goes through the
 	// network.
@@ -130,8 +135,21 @@ func (f *function) observe(now time.Time, counts lofn.Load) Load {
 		l.Known = f.known
 	}
 	l.Averages = f.averages(now)
+	l.Burst = now.Sub(f.burst) < burstTime
 	l.Peak = f.peaks.highest(now.Add(-f.scaling.DownWindow))
 	return l
+}
+
+// shift moves all times by the same. It leaves the order of the queue as it is.
+func (f *function) shift(by time.Duration) {
+	for _, t := range []*time.Time{&f.since, &f.looked, &f.busy, &f.burst, &f.measured, &f.due} {
+		if !t.IsZero() {
+			*t = t.Add(by)
+		}
+	}
+	f.until = time.Time{} // a window is about what the clock says
+	f.window.shift(by)
+	f.peaks.shift(by)
 }
 
 func (f *function) count(now time.Time, n float64) {
@@ -169,6 +187,12 @@ func (f *function) averages(now time.Time) (a [len(Spans)]float64) {
 // decided notes a decision.
 func (f *function) decided(now time.Time, d Decision) {
 	f.reason, f.load = d.Reason, d.Load
+	if d.Burst {
+		f.burst = now
+	}
+	if f.wanted == 0 && d.Replicas > 0 {
+		f.busy = now
+	}
 	if f.scaling.Type != "" && d.Replicas > 0 {
 		f.peaks.add(now, d.Advice)
 	}

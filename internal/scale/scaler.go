@@ -53,6 +53,8 @@ type Scaler struct {
 	mu        sync.Mutex
 	functions map[lofn.Ref]*function
 	due       queue
+	// latest is what the clock said last.
+	latest time.Time
 	// measuring bounds the measurements under way.
 	measuring chan struct{}
 }
@@ -245,6 +247,7 @@ func (s *Scaler) Step(ctx context.Context) (next time.Time) {
 	for {
 		s.mu.Lock()
 		now := s.Now()
+		s.tell(now)
 		if len(s.due) == 0 || s.due[0].due.After(now) {
 			if len(s.due) > 0 {
 				next = s.due[0].due
@@ -260,6 +263,17 @@ func (s *Scaler) Step(ctx context.Context) (next time.Time) {
 			s.Scale(ref, revision, wanted)
 		}
 	}
+}
+
+// tell takes in what the clock says. When it was put back, all that is
+// remembered and planned moves with it.
+func (s *Scaler) tell(now time.Time) {
+	if by := now.Sub(s.latest); by < 0 {
+		for _, f := range s.functions {
+			f.shift(by)
+		}
+	}
+	s.latest = now
 }
 
 // look decides about a function, and reports whether that changed something.

@@ -22,7 +22,6 @@ func (w *window) advance(now time.Time, fill float32) *float32 {
 	if w.origin.IsZero() {
 		w.origin = now
 	}
-	// A clock that goes back stands still here.
 	for at := int(now.Sub(w.origin) / slot); w.last < at; {
 		if at-w.last > slots {
 			w.last = at - slots
@@ -57,6 +56,13 @@ func (w *window) sum(span time.Duration) float64 {
 	return total
 }
 
+// shift moves what is held in time.
+func (w *window) shift(by time.Duration) {
+	if w != nil {
+		w.origin = w.origin.Add(by)
+	}
+}
+
 // rate is how many things were added for each second of the span.
 func (w *window) rate(span time.Duration) float64 { return w.sum(span) / span.Seconds() }
 
@@ -78,6 +84,13 @@ func (p *peaks) add(now time.Time, n int) {
 		p.falling = p.falling[:len(p.falling)-1]
 	}
 	p.falling = append(p.falling, peak{n, now})
+}
+
+// shift moves what is held in time.
+func (p *peaks) shift(by time.Duration) {
+	for i := range p.falling {
+		p.falling[i].at = p.falling[i].at.Add(by)
+	}
 }
 
 // highest is the highest number noted since then, 0 if there is none.

@@ -5,6 +5,7 @@ package schedule
 import (
 	"strings"
 	"time"
+	_ "time/tzdata" // a machine may have none, and expressions name zones
 
 	cron "github.com/netresearch/go-cron"
 
