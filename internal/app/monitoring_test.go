@@ -127,8 +127,8 @@ func metricNames(expression string) []string {
 	return isName.FindAllString(notNames.ReplaceAllString(expression, " "), -1)
 }
 
-// exported are the names of the metrics that the platform has data of.
-func (p *platform) exported() (names []string) {
+// scrape returns the metrics that the platform shows.
+func (p *platform) scrape() string {
 	p.Helper()
 	resp, err := http.Get(p.MetricsURL + "/metrics")
 	if err != nil {
@@ -139,7 +139,13 @@ func (p *platform) exported() (names []string) {
 	if err != nil {
 		p.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
+	return string(text)
+}
+
+// exported are the names of the metrics that the platform has data of.
+func (p *platform) exported() (names []string) {
+	p.Helper()
+	for line := range strings.Lines(p.scrape()) {
 		if !strings.HasPrefix(line, "#") {
 			names = append(names, isName.FindString(line))
 		}
@@ -176,15 +182,7 @@ func TestMetricsOfRulesAndDashboardsAreExported(t *testing.T) {
 	}
 
 	p.must(202, "DELETE", "/system/functions", `{"functionName":"fn"}`)
-	p.eventually("no series is left of a removed function", func() bool {
-		resp, err := http.Get(p.MetricsURL + "/metrics")
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		return err == nil && !strings.Contains(string(text), "fn.openfaas-fn")
-	})
+	p.eventually("no series is left of a removed function", func() bool { return !strings.Contains(p.scrape(), "fn.openfaas-fn") })
 }
 
 // labelled is a deployment of the image fn:latest with labels.

@@ -97,6 +97,9 @@ func (c *Client) ask(ctx context.Context, expr string) (float64, error) {
 	if err != nil {
 		return 0, cause(ctx, err)
 	}
+	if len(body) == largest {
+		return 0, errors.New("the answer is longer than 1 MiB, where one number is needed: put sum(...) around the expression")
+	}
 	return read(resp.Status, body)
 }
 

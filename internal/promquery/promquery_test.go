@@ -46,6 +46,7 @@ func TestQuery(t *testing.T) {
 		{name: "not a number", status: 200, body: success("vector", `[{"metric":{},"value":[1,"NaN"]}]`)},
 		{name: "infinite", status: 200, body: success("scalar", `[1,"+Inf"]`)},
 		{name: "two series", status: 200, body: success("vector", `[{"value":[1,"1"]},{"value":[1,"2"]}]`), err: "yields 2 series"},
+		{name: "far too many", status: 200, body: success("vector", "["+strings.Repeat(`{"value":[1,"1"]},`, 100_000)+`{"value":[1,"1"]}]`), err: "longer than 1 MiB"},
 		{name: "a histogram", status: 200, body: success("vector", `[{"metric":{},"histogram":[1,{"count":"3"}]}]`), err: "yields a histogram"},
 		{name: "a range", status: 200, body: success("matrix", `[]`), err: "yields a matrix"},
 		{name: "text", status: 200, body: success("string", `[1,"hello"]`), err: "yields a string"},

@@ -63,35 +63,3 @@ func (m *Metrics) Waited(ref lofn.Ref, took time.Duration) {
 		m.waits.WithLabelValues(ref.Host()).Observe(took.Seconds())
 	}
 }
-
-// Consumption is a source of what functions consume: it yields the CPU time
-// that each used since the platform started, which must not decrease, and the
-// memory that it has.
-type Consumption func(yield func(fn lofn.Ref, cpu time.Duration, memoryBytes int64))
-
-// CountConsumption adds metrics of the consumption, read at each scrape.
-func (m *Metrics) CountConsumption(consumption Consumption) {
-	labels := []string{"function_name", "namespace"}
-	m.registry.MustRegister(&consumptionMetrics{
-		consumption: consumption,
-		cpu:         prometheus.NewDesc("pod_cpu_usage_seconds_total", "CPU time that the replicas of a function used.", labels, nil),
-		memory:      prometheus.NewDesc("pod_memory_working_set_bytes", "Memory that the replicas of a function have.", labels, nil),
-	})
-}
-
-type consumptionMetrics struct {
-	consumption Consumption
-	cpu, memory *prometheus.Desc
-}
-
-func (c *consumptionMetrics) Describe(descs chan<- *prometheus.Desc) {
-	descs <- c.cpu
-	descs <- c.memory
-}
-
-func (c *consumptionMetrics) Collect(metrics chan<- prometheus.Metric) {
-	c.consumption(func(fn lofn.Ref, cpu time.Duration, memory int64) {
-		metrics <- prometheus.MustNewConstMetric(c.cpu, prometheus.CounterValue, cpu.Seconds(), fn.Host(), fn.Namespace)
-		metrics <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(memory), fn.Host(), fn.Namespace)
-	})
-}
