@@ -40,6 +40,7 @@ func TestMonitoringFilesAreValid(t *testing.T) {
 	}{
 		{"promtool", []string{"check", "config", "prometheus.yml"}},
 		{"promtool", []string{"check", "rules", "rules.yml"}},
+		{"promtool", []string{"test", "rules", "../internal/app/testdata/rules_test.yml"}},
 		{"amtool", []string{"check-config", "alertmanager.yml"}},
 	} {
 		t.Run(strings.Join(check.args, " "), func(t *testing.T) {
