@@ -57,7 +57,6 @@ func (r *Reconciler) nextWish(ref lofn.Ref) (fn *lofn.Function, remove, ok bool)
 		return nil, false, false
 	}
 	if wanted, exists := r.wanted[ref]; exists {
-		wanted = wanted.Clone()
 		fn = &wanted
 	}
 	remove = t.remove || fn == nil

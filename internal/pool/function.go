@@ -18,7 +18,6 @@ type function struct {
 	// of its own, Poke runs on a goroutine.
 	config *Config
 
-	spec   atomic.Pointer[lofn.Function]
 	policy atomic.Pointer[lofn.Policy]
 
 	mu sync.Mutex
@@ -28,6 +27,8 @@ type function struct {
 	last    int
 	queue   queue
 	gone    bool
+	// wanted is how many replicas there shall be.
+	wanted int
 	// started counts the calls that came; poked says that Poke was told of one
 	// since the last Sample.
 	started uint64
@@ -61,11 +62,11 @@ func newFunction(fn lofn.Function, c *Config) *function {
 // declare takes in what the function shall be. What it says was checked before
 // it was stored; a value that makes no sense all the same counts as absent.
 func (f *function) declare(fn lofn.Function) {
-	policy, _ := fn.Policy()
+	policy := f.config.policy(fn)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.spec.Store(&fn)
-	f.policy.Store(&policy)
+	f.wanted = fn.Replicas
+	f.policy.Store(policy)
 	for _, m := range f.members {
 		if m.replica.Generation == fn.Generation {
 			m.limit = f.limit()
@@ -169,7 +170,7 @@ func (f *function) settle() {
 		f.queue.dismiss(notFound(f.ref))
 	case f.broken():
 		f.queue.dismiss(cannotStart(f.ref))
-	case f.spec.Load().Replicas == 0:
+	case f.wanted == 0:
 		go f.config.Poke(f.ref)
 	}
 }

@@ -9,6 +9,7 @@ package pool
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,18 @@ type Config struct {
 	Waited func(ref lofn.Ref, took time.Duration)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+
+	// usual is the policy of a function that says nothing, which most share.
+	usual *lofn.Policy
+}
+
+// policy is what the function says about its calls.
+func (c *Config) policy(fn lofn.Function) *lofn.Policy {
+	policy, _ := fn.Policy()
+	if len(policy.Origins) == 0 && reflect.DeepEqual(policy, *c.usual) {
+		return c.usual
+	}
+	return &policy
 }
 
 // Pool is safe for concurrent use.
@@ -56,6 +69,8 @@ func New(c Config) *Pool {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	usual, _ := lofn.Function{}.Policy()
+	c.usual = &usual
 	return &Pool{Config: c, functions: make(map[lofn.Ref]*function), leaving: make(map[string]*function)}
 }
 

@@ -118,7 +118,9 @@ func FuzzDecide(f *testing.F) {
 		if wanted < 0 || base < 0 || asked < 0 || least < 0 || most < least || waiting < 0 || !(target > 0) || !(a >= 0) || !(b >= 0) || !(c >= 0) {
 			t.Skip()
 		}
-		s := rps(func(s *lofn.Scaling) { s.Min, s.Max, s.Target, s.Zero, s.Type = least, most, target, zero, lofn.ScaleByCapacity })
+		s := rps(func(s *lofn.Scaling) {
+			s.Min, s.Max, s.Target, s.Zero, s.Type = least, most, target, zero, lofn.ScaleByCapacity
+		})
 		l := scale.Load{Load: lofn.Load{Waiting: waiting, Failing: failing}, Wanted: wanted, Base: base, Asked: asked, Called: called, Busy: noon, Known: true, Averages: [3]float64{a, b, c}}
 		d := scale.Decide(noon, l, s)
 		if d.Replicas != 0 && (d.Replicas < max(least, 1) || d.Replicas > max(s.Most(), 1)) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"time"
+	"unique"
 
 	"lofn"
 )
@@ -16,8 +17,9 @@ type function struct {
 	base       int
 	generation int64
 	created    time.Time
-	scaling    lofn.Scaling
-	warm       Window // nil if it has none
+	// settings are shared by the functions that say the same.
+	settings unique.Handle[lofn.Scaling]
+	warm     Window // nil if it has none
 	// open says whether the window was open when it was last asked, and until
 	// when that holds.
 	open  bool
@@ -27,7 +29,6 @@ type function struct {
 	wanted int
 	since  time.Time
 	reason string
-	load   float64
 	// problem is why its load is not known, if it is not.
 	problem string
 	// asked is the least that alerts ask for.
@@ -37,22 +38,37 @@ type function struct {
 	// call.
 	started      uint64
 	looked, busy time.Time
-	// window is nil as long as the load is zero.
-	window *window
-	peaks  peaks
-	// burst is when the last burst was seen.
-	burst time.Time
-
-	// measured is when the last measurement was, and measuring whether there is
-	// one now. known says that it came to something.
-	measured         time.Time
-	measuring, known bool
+	// activity is nil while there is nothing to remember.
+	*activity
 
 	// due is when it is looked at next, place where it is in the queue, -1 for
 	// nowhere.
 	due   time.Time
 	place int
 }
+
+// activity is what is remembered of a function's load.
+type activity struct {
+	load float64
+	// window is nil as long as the load is zero.
+	window *window
+	peaks  peaks
+	// burst is when the last burst was seen.
+	burst time.Time
+	// measured is when the last measurement was, and measuring whether there is
+	// one now. known says that it came to something.
+	measured         time.Time
+	measuring, known bool
+}
+
+// awaken makes room for an activity.
+func (f *function) awaken() {
+	if f.activity == nil {
+		f.activity = new(activity)
+	}
+}
+
+func (f *function) scaling() lofn.Scaling { return f.settings.Value() }
 
 const (
 	// calm is the time between two looks at a function whose load only fades.
@@ -90,14 +106,14 @@ func (f *function) declared(fn lofn.Function, revision lofn.Revision, zero, firs
 
 // took notes what the function says about itself.
 func (f *function) took(fn lofn.Function, revision lofn.Revision, scaling lofn.Scaling, warm Window) {
-	if scaling.Type != f.scaling.Type || scaling.Query != f.scaling.Query {
-		f.window, f.peaks, f.known, f.measured = nil, peaks{}, false, time.Time{}
+	if f.revision == 0 || scaling.Type != f.scaling().Type || scaling.Query != f.scaling().Query {
+		f.activity = nil
 	}
 	if !fn.CreatedAt.Equal(f.created) {
 		f.asked = 0
 	}
 	f.revision, f.base, f.generation, f.created = revision, fn.Replicas, fn.Generation, fn.CreatedAt
-	f.scaling, f.warm, f.until = scaling, warm, time.Time{}
+	f.settings, f.warm, f.until = unique.Make(scaling), warm, time.Time{}
 }
 
 // isWarm asks the window again when what it said last is over.
@@ -110,6 +126,8 @@ func (f *function) isWarm(now time.Time) bool {
 
 // observe takes in what the pool counted, and returns all that a decision needs.
 func (f *function) observe(now time.Time, counts lofn.Load) Load {
+	f.awaken()
+	scaling := f.scaling()
 	// A function that was deleted and made anew is counted from zero.
 	began := counts.Started
 	if began >= f.started {
@@ -124,7 +142,7 @@ func (f *function) observe(now time.Time, counts lofn.Load) Load {
 	}
 	l.Busy = f.busy
 	l.Warm = f.isWarm(now)
-	switch f.scaling.Type {
+	switch scaling.Type {
 	case lofn.ScaleByRequests:
 		f.count(now, float64(began))
 		l.Known = true
@@ -134,14 +152,15 @@ func (f *function) observe(now time.Time, counts lofn.Load) Load {
 	default:
 		l.Known = f.known
 	}
-	l.Averages = f.averages(now)
+	l.Averages = f.averages(scaling.Type)
 	l.Burst = now.Sub(f.burst) < burstTime
-	l.Peak = f.peaks.highest(now.Add(-f.scaling.DownWindow))
+	l.Peak = f.peaks.highest(now.Add(-scaling.DownWindow))
 	return l
 }
 
 // shift moves all times by the same. It leaves the order of the queue as it is.
 func (f *function) shift(by time.Duration) {
+	f.awaken()
 	for _, t := range []*time.Time{&f.since, &f.looked, &f.busy, &f.burst, &f.measured, &f.due} {
 		if !t.IsZero() {
 			*t = t.Add(by)
@@ -170,12 +189,12 @@ func (f *function) set(now time.Time, load float64) {
 	}
 }
 
-func (f *function) averages(now time.Time) (a [len(Spans)]float64) {
+func (f *function) averages(t lofn.ScaleType) (a [len(Spans)]float64) {
 	if f.window == nil {
 		return a
 	}
 	for i, span := range Spans {
-		if f.scaling.Type == lofn.ScaleByRequests {
+		if t == lofn.ScaleByRequests {
 			a[i] = f.window.rate(span.Time)
 		} else {
 			a[i] = f.window.mean(span.Time)
@@ -193,7 +212,7 @@ func (f *function) decided(now time.Time, d Decision) {
 	if f.wanted == 0 && d.Replicas > 0 {
 		f.busy = now
 	}
-	if f.scaling.Type != "" && d.Replicas > 0 {
+	if f.scaling().Type != "" && d.Replicas > 0 {
 		f.peaks.add(now, d.Advice)
 	}
 	if d.Replicas == 0 {
@@ -210,18 +229,19 @@ func (f *function) next(now time.Time, l Load) (due time.Time) {
 			due = t
 		}
 	}
+	scaling := f.scaling()
 	switch {
-	case l.Called && f.scaling.Type != "":
+	case l.Called && scaling.Type != "":
 		sooner(now.Add(slot))
 	case l.Called:
 		sooner(now.Add(calm))
-	case f.window != nil && l.Averages[len(Spans)-1] > 0, f.wanted > max(f.scaling.Min, 1) && f.scaling.Type != "":
+	case l.Averages[len(Spans)-1] > 0, f.wanted > max(scaling.Min, 1) && scaling.Type != "":
 		sooner(now.Add(calm))
-	default:
-		f.window = nil
+	case f.pause() == 0:
+		f.activity = nil
 	}
-	if f.scaling.Zero && f.wanted > 0 && !l.Warm {
-		sooner(later(f.busy.Add(f.scaling.ZeroDuration), now.Add(slot)))
+	if scaling.Zero && f.wanted > 0 && !l.Warm {
+		sooner(later(f.busy.Add(scaling.ZeroDuration), now.Add(slot)))
 	}
 	if f.warm != nil && !f.until.IsZero() {
 		sooner(later(f.until, now.Add(slot)))
@@ -242,13 +262,14 @@ func later(a, b time.Time) time.Time {
 // pause is the time between two measurements, 0 for what the pool counts, and
 // while there is nothing to measure.
 func (f *function) pause() time.Duration {
-	switch t := f.scaling.Type; {
+	scaling := f.scaling()
+	switch t := scaling.Type; {
 	case t == lofn.ScaleByCPU, t == lofn.ScaleByMemory:
 		if f.wanted == 0 {
 			return 0
 		}
 		return usagePause
-	case t != "" && !t.Measured() && (f.wanted > 0 || f.scaling.Query != ""):
+	case t != "" && !t.Measured() && (f.wanted > 0 || scaling.Query != ""):
 		return queryPause
 	}
 	return 0
@@ -257,13 +278,13 @@ func (f *function) pause() time.Duration {
 // measures reports whether it is time for a measurement.
 func (f *function) measures(now time.Time) bool {
 	pause := f.pause()
-	return pause > 0 && !f.measuring && now.Sub(f.measured) >= pause
+	return pause > 0 && f.activity != nil && !f.measuring && now.Sub(f.measured) >= pause
 }
 
 // measure finds out what the load is, on a goroutine.
 func (s *Scaler) measure(ctx context.Context, f *function, now time.Time) {
 	f.measuring, f.measured = true, now
-	ref, scaling, revision := f.ref, f.scaling, f.revision
+	ref, scaling, revision := f.ref, f.scaling(), f.revision
 	go func() {
 		s.measuring <- struct{}{}
 		ctx, cancel := context.WithTimeout(ctx, measureTime)
@@ -272,10 +293,11 @@ func (s *Scaler) measure(ctx context.Context, f *function, now time.Time) {
 		<-s.measuring
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		f.measuring = false
-		if s.functions[ref] == f && f.revision == revision {
-			s.learn(f, load, err)
+		if s.functions[ref] != f || f.revision != revision || f.activity == nil {
+			return
 		}
+		f.measuring = false
+		s.learn(f, load, err)
 	}()
 }
 
@@ -320,7 +342,7 @@ func (s *Scaler) learn(f *function, load float64, err error) {
 		problem = "its load is not known, so its replicas stay as they are: " + err.Error()
 	}
 	if problem != f.problem && problem != "" {
-		s.Log.Warn("cannot scale function", "function", f.ref, "type", f.scaling.Type, "reason", err)
+		s.Log.Warn("cannot scale function", "function", f.ref, "type", f.scaling().Type, "reason", err)
 	}
 	f.problem, f.known = problem, err == nil
 	if f.known {

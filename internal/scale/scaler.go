@@ -106,7 +106,8 @@ func (s *Scaler) Declare(fn lofn.Function, revision lofn.Revision, first bool) i
 		f.started = s.Pool.Sample(fn.Ref).Started
 		f.wanted, f.since, f.reason = wanted, now, "as deployed"
 	}
-	if scaling.Type != "" {
+	if scaling.Type != "" && wanted > 0 {
+		f.awaken()
 		f.peaks.add(now, wanted) // or a count that a person set would not last
 	}
 	s.at(f, now)
@@ -193,12 +194,13 @@ func (s *Scaler) Alert(ref lofn.Ref, firing bool) error {
 	if f == nil {
 		return lofn.Errorf(lofn.NotFound, "function %s is not deployed", ref)
 	}
+	scaling := f.scaling()
 	switch {
 	case !firing:
 		f.asked = 0
-	case f.scaling.Factor > 0:
-		step := (f.scaling.Most()*f.scaling.Factor + 99) / 100
-		f.asked = min(max(f.asked, f.wanted)+step, f.scaling.Most())
+	case scaling.Factor > 0:
+		step := (scaling.Most()*scaling.Factor + 99) / 100
+		f.asked = min(max(f.asked, f.wanted)+step, scaling.Most())
 	}
 	s.at(f, s.Now())
 	return nil
@@ -212,12 +214,15 @@ func (s *Scaler) Status(ref lofn.Ref) *lofn.ScalingStatus {
 	if f == nil {
 		return nil
 	}
+	scaling := f.scaling()
 	status := &lofn.ScalingStatus{
-		Type: f.scaling.Type, Load: f.load, Min: f.scaling.Min, Max: f.scaling.Most(),
-		Replicas: f.wanted, Reason: f.reason, Since: f.since.Round(0), Problem: f.problem,
+		Type: scaling.Type, Min: scaling.Min, Max: scaling.Most(), Replicas: f.wanted, Reason: f.reason, Since: f.since.Round(0), Problem: f.problem,
 	}
-	if f.scaling.Type != "" {
-		status.PerReplica = f.scaling.PerReplica()
+	if scaling.Type != "" {
+		status.PerReplica = scaling.PerReplica()
+	}
+	if f.activity != nil {
+		status.Load = f.load
 	}
 	return status
 }
@@ -279,7 +284,7 @@ func (s *Scaler) tell(now time.Time) {
 // look decides about a function, and reports whether that changed something.
 func (s *Scaler) look(ctx context.Context, f *function, now time.Time) (changed bool) {
 	load := f.observe(now, s.Pool.Sample(f.ref))
-	d := Decide(now, load, f.scaling)
+	d := Decide(now, load, f.scaling())
 	f.decided(now, d)
 	if changed = d.Replicas != f.wanted; changed {
 		s.Log.Info("function scaled", "function", f.ref, "from", f.wanted, "to", d.Replicas, "reason", d.Reason)

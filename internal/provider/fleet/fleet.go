@@ -67,7 +67,10 @@ type Fleet struct {
 	mu        sync.Mutex
 	closed    bool
 	functions map[lofn.Ref]*function
-	board     board
+	// resting holds the generations of functions of which nothing is wanted and
+	// nothing is left.
+	resting map[lofn.Ref]int64
+	board   board
 }
 
 // New returns a Fleet without functions.
@@ -91,6 +94,7 @@ func New(c Config) *Fleet {
 		forced:    forced,
 		force:     force,
 		functions: make(map[lofn.Ref]*function),
+		resting:   make(map[lofn.Ref]int64),
 		board:     newBoard(),
 	}
 }
@@ -114,13 +118,16 @@ func (f *Fleet) Ensure(ctx context.Context, fn lofn.Function) error {
 	known := f.functions[fn.Ref]
 	if known == nil {
 		known = &function{}
-		f.functions[fn.Ref] = known
+		known.want.Generation = f.resting[fn.Ref]
 	}
 	if !known.removed && fn.Generation < known.want.Generation {
 		return lofn.Errorf(lofn.Conflict, "%s: generation %d is older than %d, which is in force", fn.Ref, fn.Generation, known.want.Generation)
 	}
-	known.want, known.removed = fn.Clone(), false
+	known.want, known.removed = fn, false
+	f.functions[fn.Ref] = known
+	delete(f.resting, fn.Ref)
 	f.reconcile(known)
+	f.forget(known)
 	return nil
 }
 
@@ -131,6 +138,7 @@ func (f *Fleet) Remove(ctx context.Context, ref lofn.Ref) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	delete(f.resting, ref)
 	if fn := f.functions[ref]; fn != nil {
 		fn.removed = true
 		f.reconcile(fn)
