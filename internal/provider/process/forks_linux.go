@@ -106,7 +106,7 @@ func (f *forks) start(cmd *exec.Cmd) error {
 		}
 		err := cmd.Process.Kill()
 		if errors.Is(err, os.ErrProcessDone) {
-			f.account(cmd.Process.Pid)
+			f.judge()
 		}
 		return err
 	}
@@ -132,11 +132,10 @@ func (f *forks) charge(state *os.ProcessState) {
 	f.spent += state.UserTime() + state.SystemTime()
 }
 
-// account notes that a process has ended, and whether it was for its limit.
-func (f *forks) account(pid int) {
+// judge finds out whether a process that has ended did so for its limit.
+func (f *forks) judge() {
 	overran := f.group.overran()
 	f.running.Lock()
-	delete(f.pids, pid)
 	more := overran > f.overran
 	f.overran = max(f.overran, overran)
 	f.running.Unlock()
