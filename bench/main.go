@@ -46,12 +46,14 @@ var sections = []section{
 	{"streams", measureStreams},
 	{"overload", measureOverload},
 	{"cold", measureColdCalls},
+	{"herd", measureHerd},
+	{"step", measureStep},
 	{"functions", measureManyFunctions},
 	{"deployments", measureDeployments},
 	{"change", measureChange},
 }
 
-const everyday = "calls,latency,streams,overload,cold,functions,deployments"
+const everyday = "calls,latency,streams,overload,cold,herd,step,functions,deployments"
 
 func main() {
 	var o options

@@ -137,7 +137,7 @@ func (f *function) observe(now time.Time, counts lofn.Load) Load {
 	l := Load{Load: counts, Wanted: f.wanted, Base: f.base, Asked: f.asked, Called: began > 0 || counts.Waiting > 0}
 	// At zero, calls in flight are on replicas that end with them.
 	l.Called = l.Called || f.wanted > 0 && counts.InFlight > 0
-	if l.Called {
+	if l.Called || f.starts(l) {
 		f.busy = now
 	}
 	l.Busy = f.busy
@@ -203,6 +203,10 @@ func (f *function) averages(t lofn.ScaleType) (a [len(Spans)]float64) {
 	return a
 }
 
+// starts reports whether a function is about to get ready: before that it is
+// not idle.
+func (f *function) starts(l Load) bool { return f.wanted > 0 && l.Ready == 0 && !l.Failing }
+
 // decided notes a decision.
 func (f *function) decided(now time.Time, d Decision) {
 	f.reason, f.load = d.Reason, d.Load
@@ -239,6 +243,9 @@ func (f *function) next(now time.Time, l Load) (due time.Time) {
 		sooner(now.Add(calm))
 	case f.pause() == 0:
 		f.activity = nil
+	}
+	if scaling.Zero && f.starts(l) {
+		sooner(now.Add(calm))
 	}
 	if scaling.Zero && f.wanted > 0 && !l.Warm {
 		sooner(later(f.busy.Add(scaling.ZeroDuration), now.Add(slot)))

@@ -146,6 +146,21 @@ func TestZeroAndBack(t *testing.T) {
 	w.allAnswered()
 }
 
+func TestAFunctionThatTakesLongToStartIsNotIdleMeanwhile(t *testing.T) {
+	w := newWorld(t, byRPS(lofn.LabelScaleZero, "true", lofn.LabelScaleZeroDuration, "5s"))
+	w.start = time.Minute
+	w.declare(false)
+	w.rest(62 * time.Second)
+	w.want(1)
+	w.rest(4 * time.Second)
+	w.want(0)
+	w.start = -1
+	w.call()
+	w.rest(time.Second)
+	w.want(1)
+	w.scaler.Forget(echo)
+}
+
 func TestAHerdIsServedByAsManyAsTheTargetAsks(t *testing.T) {
 	for target, most := range map[string]int{"100": 10, "250": 4, "1000": 1} {
 		w := newWorld(t, map[string]string{
