@@ -18,23 +18,23 @@ var (
 	cow  = lofn.Ref{Namespace: "farm", Name: "cow"}
 )
 
-// scrape returns the samples whose names begin with one of the prefixes, as
+// samples returns the samples whose names begin with one of the prefixes, as
 // Prometheus would read them.
-func scrape(t *testing.T, m *telemetry.Metrics, prefixes ...string) []string {
+func samples(t *testing.T, m *telemetry.Metrics, prefixes ...string) []string {
 	t.Helper()
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
 	if w.Code != http.StatusOK {
 		t.Fatalf("scrape: %d %s", w.Code, w.Body)
 	}
-	var samples []string
+	var lines []string
 	for line := range strings.Lines(w.Body.String()) {
 		line = strings.TrimSpace(line)
 		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(line, p) }) {
-			samples = append(samples, line)
+			lines = append(lines, line)
 		}
 	}
-	return samples
+	return lines
 }
 
 func expect(t *testing.T, got []string, want ...string) {
@@ -49,7 +49,7 @@ func TestRestartsOnlyRise(t *testing.T) {
 	observe := func(id string, state lofn.State, restarts int) {
 		m.Observe(lofn.Replica{Function: echo, ID: id, State: state, Restarts: restarts})
 	}
-	restarts := func() []string { return scrape(t, m, "lofn_replica_restarts_total") }
+	restarts := func() []string { return samples(t, m, "lofn_replica_restarts_total") }
 	observe("a", lofn.Starting, 0)
 	expect(t, restarts(), `lofn_replica_restarts_total{function_name="echo.openfaas-fn"} 0`)
 	observe("a", lofn.Failed, 0)
@@ -72,7 +72,7 @@ func TestWaits(t *testing.T) {
 	ended := m.Started(echo)
 	m.Waited(echo, 3*time.Millisecond)
 	m.Waited(echo, time.Hour)
-	got := scrape(t, m, "lofn_queue_wait_seconds")
+	got := samples(t, m, "lofn_queue_wait_seconds")
 	for _, want := range []string{
 		`lofn_queue_wait_seconds_bucket{function_name="echo.openfaas-fn",le="0.0025"} 0`,
 		`lofn_queue_wait_seconds_bucket{function_name="echo.openfaas-fn",le="0.005"} 1`,
@@ -101,7 +101,7 @@ func TestForgottenFunctionsHaveNoSeries(t *testing.T) {
 	m.Forget(echo)
 	m.Waited(echo, time.Second)
 	late(404, time.Second)
-	for _, line := range scrape(t, m, "") {
+	for _, line := range samples(t, m, "") {
 		if strings.Contains(line, echo.Host()) {
 			t.Errorf("left of a forgotten function: %s", line)
 		}
@@ -110,7 +110,7 @@ func TestForgottenFunctionsHaveNoSeries(t *testing.T) {
 		t.Errorf("%v calls of the other function", n)
 	}
 	m.Started(echo)(200, time.Second)
-	expect(t, scrape(t, m, `gateway_function_invocation_total{code="200",function_name="echo`),
+	expect(t, samples(t, m, `gateway_function_invocation_total{code="200",function_name="echo`),
 		`gateway_function_invocation_total{code="200",function_name="echo.openfaas-fn"} 1`)
 }
 
@@ -123,7 +123,7 @@ func TestConsumptionAndScalings(t *testing.T) {
 		yield(cow, lofn.Scaling{Min: 2, Type: lofn.ScaleByCPU, Target: 500, Proportion: .9})
 		yield(echo, lofn.Scaling{Min: 1, Target: 50})
 	})
-	expect(t, scrape(t, m, "pod_", "gateway_service"),
+	expect(t, samples(t, m, "pod_", "gateway_service"),
 		`gateway_service_min{function_name="cow.farm"} 2`,
 		`gateway_service_min{function_name="echo.openfaas-fn"} 1`,
 		`gateway_service_target{function_name="cow.farm"} 500`,
@@ -161,7 +161,7 @@ func TestRequestsAreCountedByRoute(t *testing.T) {
 	} {
 		outer.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), request[0], request[1], nil))
 	}
-	expect(t, scrape(t, m, "http_requests_total"),
+	expect(t, samples(t, m, "http_requests_total"),
 		`http_requests_total{method="GET",path="/system/function/{name}",status="200"} 2`,
 		`http_requests_total{method="GET",path="/system/function/{name}",status="404"} 1`,
 		`http_requests_total{method="GET",path="/system/logs",status="200"} 1`,
@@ -170,7 +170,7 @@ func TestRequestsAreCountedByRoute(t *testing.T) {
 		`http_requests_total{method="POST",path="/async-function",status="404"} 1`,
 		`http_requests_total{method="POST",path="/system/namespace/",status="202"} 1`,
 		`http_requests_total{method="other",path="unknown",status="405"} 1`)
-	if got := scrape(t, m, "http_request_duration_seconds_count"); len(got) != 8 {
+	if got := samples(t, m, "http_request_duration_seconds_count"); len(got) != 8 {
 		t.Errorf("durations:\n%s", strings.Join(got, "\n"))
 	}
 }
