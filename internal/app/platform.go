@@ -111,7 +111,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		return fmt.Errorf("process provider: %w", err)
 	}
 	p.scaler = scale.New(scale.Config{
-		Pool: p.pool, Scale: p.scale, Usage: p.provider, Query: p.query(), Warm: warm, Before: p.before.had, Log: p.log,
+		Pool: p.pool, Scale: p.scale, Usage: p.provider, Query: p.query(), Warm: warm, Before: p.before.had, Event: p.event, Log: p.log,
 	})
 	p.reconciler = deploy.New(deploy.Config{
 		Functions: p.functions, Provider: p.provider, Pool: observed{p.pool, p.metrics}, Scaler: p.scaler, Removed: p.removed, Log: p.log,
@@ -280,6 +280,11 @@ func (p *platform) query() func(context.Context, string) (float64, bool, error) 
 		return nil
 	}
 	return p.prometheus.Query
+}
+
+// event puts what happened to a function into its log.
+func (p *platform) event(ref lofn.Ref, text string) {
+	p.journal.Append(ref, "scaler", "lofn: "+text)
 }
 
 // warm reads when a function is kept warm, in this machine's time.

@@ -87,11 +87,13 @@ const (
 
 // declared returns how many replicas a function that is declared (again) shall
 // have: as many as it has, unless a person or a deployment says something new.
-func (f *function) declared(fn lofn.Function, revision lofn.Revision, zero, first bool, before int) int {
+func (f *function) declared(fn lofn.Function, revision lofn.Revision, scaling lofn.Scaling, first bool, before int) int {
 	switch {
+	case first && before > 0 && scaling.Type == "":
+		return max(before, fn.Replicas) // one may have failed at the moment
 	case first && before > 0:
 		return before
-	case first && zero:
+	case first && scaling.Zero:
 		return 0
 	case f.revision == revision:
 		return f.wanted
@@ -348,8 +350,14 @@ func (s *Scaler) learn(f *function, load float64, err error) {
 	if err != nil {
 		problem = "its load is not known, so its replicas stay as they are: " + err.Error()
 	}
-	if problem != f.problem && problem != "" {
+	switch {
+	case problem == f.problem:
+	case problem == "":
+		s.Log.Info("function can be scaled again", "function", f.ref, "type", f.scaling().Type)
+		s.Event(f.ref, "its load is known again")
+	default:
 		s.Log.Warn("cannot scale function", "function", f.ref, "type", f.scaling().Type, "reason", err)
+		s.Event(f.ref, problem)
 	}
 	f.problem, f.known = problem, err == nil
 	if f.known {

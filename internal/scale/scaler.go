@@ -38,6 +38,9 @@ type Config struct {
 	// Before is how many replicas a function had in the process before this
 	// one; nil if there was none.
 	Before func(lofn.Ref) int
+	// Event is told, with the lock held, when the load of a function cannot be
+	// measured any more, and when it can again; nil discards it.
+	Event func(ref lofn.Ref, text string)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Log receives each decision that changes something; nil discards it.
@@ -66,6 +69,9 @@ func New(c Config) *Scaler {
 	}
 	if c.Before == nil {
 		c.Before = func(lofn.Ref) int { return 0 }
+	}
+	if c.Event == nil {
+		c.Event = func(lofn.Ref, string) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -96,7 +102,7 @@ func (s *Scaler) Declare(fn lofn.Function, revision lofn.Revision, first bool) i
 	if err != nil {
 		f.problem = err.Error()
 	}
-	wanted := f.declared(fn, revision, scaling.Zero, first, s.Before(fn.Ref))
+	wanted := f.declared(fn, revision, scaling, first, s.Before(fn.Ref))
 	f.took(fn, revision, scaling, warm)
 	if first && wanted == 0 && f.isWarm(now) {
 		wanted = max(scaling.Min, 1)

@@ -329,6 +329,13 @@ func TestAfterAStartOfThePlatform(t *testing.T) {
 	w = newWorld(t, byRPS(lofn.LabelScaleZero, "true"), asWas)
 	w.declare(true)
 	w.want(7)
+	w = newWorld(t, nil, asWas)
+	w.fn.Replicas = 9 // of which two were not ready
+	w.declare(true)
+	w.want(9)
+	w = newWorld(t, map[string]string{lofn.LabelScaleMin: "0"}, asWas) // woken by a call
+	w.declare(true)
+	w.want(7)
 	w = newWorld(t, byRPS(lofn.LabelScaleZero, "true", lofn.LabelScaleMin, "3"), warm)
 	w.fn.Spec.Annotations = map[string]string{lofn.AnnotationWarm: "x"}
 	w.declare(true)
@@ -466,7 +473,8 @@ func TestQueries(t *testing.T) {
 		fn := lofn.Function{Ref: echo, Replicas: 2, Spec: lofn.Spec{Labels: map[string]string{
 			lofn.LabelScaleType: "latency", lofn.LabelScaleTarget: "10", lofn.LabelScaleProportion: "1", lofn.LabelScaleMin: "2",
 		}}}
-		s, wanted := started(t, fn, scale.Config{Query: query})
+		var events []string
+		s, wanted := started(t, fn, scale.Config{Query: query, Event: func(ref lofn.Ref, text string) { events = append(events, ref.Name+": "+text) }})
 		time.Sleep(time.Minute)
 		if n, status := wanted(), s.Status(echo); n != 2 || !strings.Contains(status.Problem, "connection refused") {
 			t.Errorf("%d replicas, want 2: %+v", n, status)
@@ -483,6 +491,10 @@ func TestQueries(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n, status := wanted(), s.Status(echo); n != 8 || !strings.Contains(status.Problem, "no series") {
 			t.Errorf("%d replicas while there is no series, want 8: %+v", n, status)
+		}
+		if len(events) != 3 || !strings.Contains(events[0], "echo: its load is not known, so its replicas stay as they are: connection refused") ||
+			events[1] != "echo: its load is known again" || !strings.Contains(events[2], "no series") {
+			t.Errorf("events: %q", events)
 		}
 		if n := asked.Load(); n < 500 || n > 1000 {
 			t.Errorf("it was asked %d times in an hour", n)
