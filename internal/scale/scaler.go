@@ -38,7 +38,7 @@ type Config struct {
 	// Before is how many replicas a function had in the process before this
 	// one; nil if there was none.
 	Before func(lofn.Ref) int
-	// Event is told, with the lock held, when the load of a function cannot be
+	// Event is told when the load of a function cannot be
 	// measured any more, and when it can again; nil discards it.
 	Event func(ref lofn.Ref, text string)
 	// Now is the clock; nil means time.Now.
@@ -81,9 +81,6 @@ func New(c Config) *Scaler {
 		measuring: make(chan struct{}, maxMeasuring),
 	}
 }
-
-// maxMeasuring bounds how many functions are measured at a time.
-const maxMeasuring = 16
 
 // Declare makes a function known at a revision, or what is new about it, and
 // returns how many replicas it shall have now. first says that it was deployed
@@ -322,30 +319,4 @@ func (s *Scaler) at(f *function, due time.Time) {
 		default:
 		}
 	}
-}
-
-// queue is a heap of functions, the one that is due next first.
-type queue []*function
-
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
-}
-
-// Push implements heap.Interface.
-func (q *queue) Push(f any) {
-	f.(*function).place = len(*q)
-	*q = append(*q, f.(*function))
-}
-
-// Pop implements heap.Interface.
-func (q *queue) Pop() any {
-	last := len(*q) - 1
-	f := (*q)[last]
-	(*q)[last] = nil
-	*q, f.place = (*q)[:last], -1
-	return f
 }
