@@ -103,6 +103,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		Secrets:    secretValues{p.secrets},
 		Logs:       p.journal,
 		Drain:      p.pool.Drain,
+		Started:    p.metrics.ReplicaStarted,
 		GatewayURL: url,
 		Hide:       []string{p.data.path},
 		Log:        p.log,
@@ -111,7 +112,8 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		return fmt.Errorf("process provider: %w", err)
 	}
 	p.scaler = scale.New(scale.Config{
-		Pool: p.pool, Scale: p.scale, Usage: p.provider, Query: p.query(), Warm: warm, Before: p.before.had, Event: p.event, Log: p.log,
+		Pool: p.pool, Scale: p.scale, Usage: p.provider, Query: p.query(), Warm: warm, Before: p.before.had,
+		Event: p.event, Woken: p.metrics.Woken, Log: p.log,
 	})
 	p.reconciler = deploy.New(deploy.Config{
 		Functions: p.functions, Provider: p.provider, Pool: observed{p.pool, p.metrics}, Scaler: p.scaler, Removed: p.removed, Log: p.log,

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -276,6 +277,10 @@ func (p *program) printInstances(instances []lofn.Replica) error {
 	}
 	p.outf("Instances:\n")
 	head := []string{"  Instance", "State", "Restarts", "Since"}
+	timed := slices.ContainsFunc(instances, func(i lofn.Replica) bool { return i.Startup.Total() > 0 })
+	if timed {
+		head = append(head, "Started In")
+	}
 	explained := slices.ContainsFunc(instances, func(i lofn.Replica) bool { return i.Reason != "" })
 	if explained {
 		head = append(head, "Reason")
@@ -287,10 +292,29 @@ func (p *program) printInstances(instances []lofn.Replica) error {
 			since = i.Since.Format(time.RFC3339)
 		}
 		row := []string{"  " + i.ID, string(i.State), strconv.Itoa(i.Restarts), since}
+		if timed {
+			row = append(row, startedIn(i.Startup))
+		}
 		if explained {
 			row = append(row, i.Reason)
 		}
 		t.row(row...)
 	}
 	return t.flush()
+}
+
+// startedIn tells what a start took and of which parts that is made up, without
+// those that would round to nothing.
+func startedIn(s lofn.Startup) string {
+	if s.Total() == 0 {
+		return ""
+	}
+	in := func(d time.Duration) string { return strconv.FormatFloat(d.Seconds()*1000, 'f', 1, 64) }
+	var parts []string
+	for name, took := range s.Parts() {
+		if text := in(took); text != "0.0" {
+			parts = append(parts, name+" "+text)
+		}
+	}
+	return strings.TrimSuffix(in(s.Total())+" ms: "+strings.Join(parts, ", "), ": ")
 }

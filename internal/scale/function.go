@@ -36,6 +36,8 @@ type function struct {
 	// call.
 	started      uint64
 	looked, busy time.Time
+	// poked is when it was called at zero, until that was acted on.
+	poked time.Time
 	// activity is nil while there is nothing to remember.
 	*activity
 
@@ -154,7 +156,7 @@ func (f *function) observe(now time.Time, counts lofn.Load) Load {
 // shift moves all times by the same. It leaves the order of the queue as it is.
 func (f *function) shift(by time.Duration) {
 	f.awaken()
-	for _, t := range []*time.Time{&f.since, &f.looked, &f.busy, &f.burst, &f.measured, &f.due} {
+	for _, t := range []*time.Time{&f.since, &f.looked, &f.busy, &f.poked, &f.burst, &f.measured, &f.due} {
 		if !t.IsZero() {
 			*t = t.Add(by)
 		}

@@ -41,6 +41,9 @@ type Config struct {
 	// Event is told when the load of a function cannot be
 	// measured any more, and when it can again; nil discards it.
 	Event func(ref lofn.Ref, text string)
+	// Woken is told how long it took from a call for a function at zero until
+	// its count was on its way; nil discards it.
+	Woken func(ref lofn.Ref, took time.Duration)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Log receives each decision that changes something; nil discards it.
@@ -72,6 +75,9 @@ func New(c Config) *Scaler {
 	}
 	if c.Event == nil {
 		c.Event = func(lofn.Ref, string) {}
+	}
+	if c.Woken == nil {
+		c.Woken = func(lofn.Ref, time.Duration) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -182,6 +188,9 @@ func (s *Scaler) soon(f *function, now time.Time) {
 	if due.Before(now) || f.wanted == 0 {
 		due = now
 	}
+	if f.wanted == 0 && f.poked.IsZero() {
+		f.poked = now
+	}
 	if f.due.IsZero() || due.Before(f.due) {
 		s.at(f, due)
 	}
@@ -265,10 +274,14 @@ func (s *Scaler) Step(ctx context.Context) (next time.Time) {
 		}
 		f := s.due[0]
 		changed := s.look(ctx, f, now)
-		ref, revision, wanted := f.ref, f.revision, f.wanted
+		ref, revision, wanted, poked := f.ref, f.revision, f.wanted, f.poked
+		f.poked = time.Time{}
 		s.mu.Unlock()
 		if changed {
 			s.Scale(ref, revision, wanted)
+		}
+		if changed && !poked.IsZero() {
+			s.Woken(ref, s.Now().Sub(poked))
 		}
 	}
 }

@@ -116,7 +116,10 @@ func TestItDoesNotFlap(t *testing.T) {
 }
 
 func TestZeroAndBack(t *testing.T) {
-	w := newWorld(t, byRPS(lofn.LabelScaleZero, "true", lofn.LabelScaleZeroDuration, "5m"))
+	woken := 0
+	w := newWorld(t, byRPS(lofn.LabelScaleZero, "true", lofn.LabelScaleZeroDuration, "5m"), func(c *scale.Config) {
+		c.Woken = func(lofn.Ref, time.Duration) { woken++ }
+	})
 	w.declare(false)
 	w.want(1) // a deployment shows that it works
 	w.rest(5*time.Minute - time.Second)
@@ -144,6 +147,9 @@ func TestZeroAndBack(t *testing.T) {
 	w.rest(2 * time.Minute)
 	w.want(0)
 	w.allAnswered()
+	if woken != 1 {
+		t.Errorf("woken %d times, want once", woken)
+	}
 }
 
 func TestAFunctionThatTakesLongToStartIsNotIdleMeanwhile(t *testing.T) {

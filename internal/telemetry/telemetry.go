@@ -24,6 +24,7 @@ type Metrics struct {
 	total    *prometheus.CounterVec
 	started  *prometheus.CounterVec
 	inFlight *prometheus.GaugeVec
+	starts   *prometheus.HistogramVec
 	waits    *prometheus.HistogramVec
 	restarts *restarts
 	requests requests
@@ -71,9 +72,9 @@ func New() *Metrics {
 			Name: "gateway_function_invocation_inflight",
 			Help: "Calls of functions under way, those held for a replica included.",
 		}, []string{"function_name"}),
-		waits: newWaits(), restarts: newRestarts(), requests: newRequests(),
+		starts: newStarts(), waits: newWaits(), restarts: newRestarts(), requests: newRequests(),
 	}
-	m.registry.MustRegister(m.seconds, m.total, m.started, m.inFlight,
+	m.registry.MustRegister(m.seconds, m.total, m.started, m.inFlight, m.starts,
 		m.waits, m.restarts.total, m.requests.total, m.requests.seconds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -121,6 +122,7 @@ func (m *Metrics) Forget(ref lofn.Ref) {
 	label := prometheus.Labels{"function_name": ref.Host()}
 	m.seconds.DeletePartialMatch(label)
 	m.total.DeletePartialMatch(label)
+	m.starts.DeletePartialMatch(label)
 	m.started.Delete(label)
 	m.inFlight.Delete(label)
 	m.waits.Delete(label)

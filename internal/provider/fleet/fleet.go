@@ -34,6 +34,8 @@ type Instance interface {
 	Done() <-chan struct{}
 	// Err says, once Done is closed, why the instance ended by itself.
 	Err() error
+	// Startup is how long the parts of Start took.
+	Startup() lofn.Startup
 	// Stop asks the instance to finish what it has and end, and returns when
 	// nothing is left of it. When ctx ends it is ended by force.
 	Stop(ctx context.Context)
@@ -47,6 +49,9 @@ type Config struct {
 	Drain func(ctx context.Context, r lofn.Replica) error
 	// Failed is told why a replica failed, each time. Nil discards it.
 	Failed func(fn lofn.Ref, id, reason string)
+	// Started is told of each replica that got ready, after the watchers, of
+	// several at once. Nil discards it.
+	Started func(r lofn.Replica)
 	// MaxStarts bounds how many replicas are being started at one moment;
 	// 0 means four for each core.
 	MaxStarts int
@@ -83,6 +88,9 @@ func New(c Config) *Fleet {
 	}
 	if c.Failed == nil {
 		c.Failed = func(lofn.Ref, string, string) {}
+	}
+	if c.Started == nil {
+		c.Started = func(lofn.Replica) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -59,8 +59,9 @@ type Config struct {
 	ReadyTimeout time.Duration
 	// TmpBytes bounds what a replica may keep in its /tmp; 0 means 1 GiB.
 	TmpBytes int64
-	// MaxStarts is as in fleet.Config.
+	// MaxStarts and Started are as in fleet.Config.
 	MaxStarts int
+	Started   func(r lofn.Replica)
 	// Log receives what concerns the platform; nil discards it.
 	Log *slog.Logger
 }

@@ -33,6 +33,10 @@ type linux struct {
 	path    string
 	run     *runDir
 	buffers *buffers
+	// null is what servers have as their standard input.
+	null    *os.File
+	notices *notices
+	habits  habits
 }
 
 // nested is the user namespace that functions get where the platform has only
@@ -55,7 +59,10 @@ func newMachine(c Config) (machine, error) {
 	}
 	var denied error
 	m.sandbox, denied = newSandbox(stage, m.Log)
-	if err := m.choose(denied, earlier); err != nil {
+	if err = m.choose(denied, earlier); err == nil {
+		m.null, err = os.Open(os.DevNull)
+	}
+	if err != nil {
 		m.sandbox.close()
 		return nil, errors.Join(err, run.close())
 	}
@@ -63,6 +70,9 @@ func newMachine(c Config) (machine, error) {
 		newCgroups(path)
 	}
 	m.cgroups = newCgroups(run.path)
+	if m.notices, err = newNotices(); err != nil {
+		m.Log.Warn("functions that start are looked at often: the kernel does not tell when their sockets are there, for want of fs.inotify.max_user_instances", "reason", err)
+	}
 	return m, nil
 }
 
@@ -118,7 +128,7 @@ func (m *linux) start(ctx context.Context, p *program) (instance, error) {
 func (m *linux) close() error {
 	m.sandbox.close()
 	m.cgroups.close()
-	return m.run.close()
+	return errors.Join(m.notices.close(), m.null.Close(), m.run.close())
 }
 
 // attributes are those with which a function's processes start.

@@ -28,6 +28,8 @@ type program struct {
 	// ready bounds the time until it listens, grace that between the request
 	// to end and the end.
 	ready, grace time.Duration
+	// began is when its start did.
+	began time.Time
 	// ended is called once, just before the Done of the replica is closed, with
 	// the CPU time that it has used in all.
 	ended func(cpu time.Duration)
