@@ -30,10 +30,17 @@ func (p *platform) deployMany(ctx context.Context, prefix string, n int, labels 
 }
 
 // measureManyFunctions deploys functions that have no replica, while another
-// one is called.
+// one is called. Beside it there is a platform with one function only.
 func measureManyFunctions(ctx context.Context, p *platform, o options) error {
-	few, err := takeTurns(ctx, []load.Target{p.gatewayCall()}, o.rounds, planOf(32, o))
+	other, err := startPlatform(ctx, o.lofn)
 	if err != nil {
+		return err
+	}
+	defer other.stop()
+	few, many := other.gatewayCall(), p.gatewayCall()
+	few.Name = wayFew
+	// Code that both run is in memory once, so it is before, too.
+	if _, err := takeTurns(ctx, []load.Target{few, many}, 1, planOf(32, o)); err != nil {
 		return err
 	}
 	before, err := memoryOf(p.pid())
@@ -44,24 +51,52 @@ func measureManyFunctions(ctx context.Context, p *platform, o options) error {
 	if err != nil {
 		return err
 	}
+	if err := pause(ctx, o.rest); err != nil {
+		return err
+	}
 	after, err := memoryOf(p.pid())
 	if err != nil {
 		return err
 	}
-	many, err := takeTurns(ctx, []load.Target{p.gatewayCall()}, o.rounds, planOf(32, o))
+	listed, err := p.timeLists(ctx, o.rounds)
 	if err != nil {
 		return err
 	}
-	heading(fmt.Sprintf("%d functions without a replica", o.functions), "Deployed one after the other, while another function is called %.0f times per second. Peak is with 32 connections, medians of %d rounds of %s.", o.rate, o.rounds, o.duration)
+	targets := []load.Target{few, many}
+	rounds, err := takeTurns(ctx, targets, o.rounds, planOf(32, o))
+	if err != nil {
+		return err
+	}
+	heading(fmt.Sprintf("%d functions without a replica", o.functions), "Deployed one after the other, while another function is called %.0f times per second. Peaks are with 32 connections, medians of %d rounds of %s, in turn with a platform that has one function.", o.rate, o.rounds, o.duration)
 	table(1, [][]string{
 		{"", ""},
 		{"a deployment: median, 99 of 100, slowest", fmt.Sprintf("%s, %s, %s", milli(accepted[len(accepted)/2]), milli(accepted[len(accepted)*99/100]), milli(accepted[len(accepted)-1]))},
 		{"calls meanwhile, failed", fmt.Sprintf("%d, %d", meanwhile.Total(), meanwhile.Failed)},
 		{"p50 and p99 meanwhile", micro(meanwhile.P50) + ", " + micro(meanwhile.P99)},
-		{"peak before and after, calls/s", fmt.Sprintf("%.0f, %.0f", medianOf(few[0], load.Result.Rate), medianOf(many[0], load.Result.Rate))},
-		{"memory of the platform (PSS) before and after", mebibytes(float64(before.platform)) + ", " + mebibytes(float64(after.platform))},
+		{"peak, and with one function, calls/s", fmt.Sprintf("%.0f, %.0f", medianOf(rounds[1], load.Result.Rate), medianOf(rounds[0], load.Result.Rate))},
+		{"ratio", ratio(targets, rounds, 1, wayFew)},
+		{"all of them listed, median", milli(listed)},
+		{fmt.Sprintf("memory of the platform (PSS) before, and %s after", o.rest), mebibytes(float64(before.platform)) + ", " + mebibytes(float64(after.platform))},
+		{"for each function", fmt.Sprintf("%.2f KiB", (float64(after.platform)-float64(before.platform))/1024/float64(o.functions))},
 	})
 	return meanwhile.Err()
+}
+
+// wayFew leads to a platform with one function.
+const wayFew = "one function"
+
+// timeLists is how long it takes to list all functions, the median.
+func (p *platform) timeLists(ctx context.Context, rounds int) (time.Duration, error) {
+	var times []time.Duration
+	for range rounds {
+		began := time.Now()
+		if _, err := p.Functions(ctx, lofn.DefaultNamespace); err != nil {
+			return 0, err
+		}
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	return times[len(times)/2], nil
 }
 
 // deployUnderLoad returns how long the deployments took, in order, and what

@@ -25,6 +25,7 @@ type options struct {
 	rounds    int
 	gibibytes int
 	functions int
+	rest      time.Duration
 	deploy    int
 	coldCalls int
 	coldRate  float64
@@ -65,6 +66,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "how often all targets are loaded in turn")
 	flag.IntVar(&o.gibibytes, "gib", 1, "streams: how many GiB to send, and to receive")
 	flag.IntVar(&o.functions, "functions", 200, "functions: how many to deploy, without a replica")
+	flag.DurationVar(&o.rest, "rest", 0, "functions: how long to leave the platform alone before its memory is measured; garbage is collected after two minutes at most")
 	flag.IntVar(&o.deploy, "deploy", 100, "deployments: how many functions to deploy, with a replica each")
 	flag.IntVar(&o.coldCalls, "cold", 30, "cold: how many calls to make to each function")
 	flag.Float64Var(&o.coldRate, "cold-rate", 200, "cold: sustained, how many cold starts are due each second")
