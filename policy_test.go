@@ -111,7 +111,7 @@ func TestImportsFormAStar(t *testing.T) {
 // standard library and this module: the vocabulary, the engines and the client.
 var standardOnly = []string{
 	".", "client", "internal/invoke", "internal/pool", "internal/scale", "internal/deploy", "internal/watchdog", "internal/logstore",
-	"internal/problem", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/http1", "internal/certs", "internal/handover", "cmd/fwatchdog",
+	"internal/problem", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/http1", "internal/certs", "internal/handover", "internal/promquery", "cmd/fwatchdog",
 }
 
 func TestEnginesUseTheStandardLibraryOnly(t *testing.T) {

@@ -39,6 +39,9 @@ type scaler interface {
 	Check(lofn.Function) error
 	// Status tells what was last decided, nil for an unknown function.
 	Status(lofn.Ref) *lofn.ScalingStatus
+	// Alert takes in that an alert about a function fires, which asks for more
+	// replicas, or is over. It fails with NotFound for an unknown function.
+	Alert(ref lofn.Ref, firing bool) error
 }
 
 // Config is what an API works with. Resolver and Usage may be nil: not every
@@ -51,8 +54,8 @@ type Config struct {
 	Usage       lofn.UsageReporter
 	Logs        lofn.LogStreamer
 	Replicas    replicas
-	Scaler      scaler
 	Invocations invocations
+	Scaler      scaler
 	Auth        auth.Authenticator
 	Info        lofn.Info
 	// Now is the clock, time.Now but for tests.
@@ -91,6 +94,8 @@ func New(c Config) *API {
 		"POST /system/secrets":   a.createSecret,
 		"PUT /system/secrets":    a.updateSecret,
 		"DELETE /system/secrets": a.deleteSecret,
+
+		"POST /system/alert": a.postAlert,
 
 		"GET /system/logs": a.getLogs,
 		"GET /system/info": a.getInfo,

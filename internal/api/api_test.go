@@ -62,11 +62,12 @@ type server struct {
 	url       string
 	functions lofn.Store[lofn.Function]
 	secrets   lofn.Store[lofn.Secret]
+	scaler    *alerted
 }
 
 func start(t *testing.T) server {
 	t.Helper()
-	s := server{T: t, functions: mem.New[lofn.Function](), secrets: mem.New[lofn.Secret]()}
+	s := server{T: t, functions: mem.New[lofn.Function](), secrets: mem.New[lofn.Secret](), scaler: &alerted{Scaler: scale.New(scale.Config{Pool: pool.New(pool.Config{})})}}
 	namespaces := mem.New[lofn.Namespace]()
 	ref := lofn.Ref{Namespace: lofn.DefaultNamespace, Name: lofn.DefaultNamespace}
 	if _, err := namespaces.Put(t.Context(), ref, lofn.Namespace{Name: ref.Name}, 0); err != nil {
@@ -75,7 +76,7 @@ func start(t *testing.T) server {
 	runs := nothingRuns{s.functions}
 	ts := httptest.NewServer(api.New(api.Config{
 		Functions: s.functions, Namespaces: namespaces, Secrets: s.secrets, Resolver: images{}, Logs: oneLine{},
-		Replicas: runs, Scaler: scale.New(scale.Config{Pool: pool.New(pool.Config{})}), Invocations: runs, Auth: basic.Credentials{User: "admin", Password: "secret"},
+		Replicas: runs, Scaler: s.scaler, Invocations: runs, Auth: basic.Credentials{User: "admin", Password: "secret"},
 		Info: lofn.Info{Arch: "x86_64"}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(ts.Close)

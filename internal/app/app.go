@@ -18,6 +18,7 @@ import (
 	"lofn/internal/auth/basic"
 	"lofn/internal/certs"
 	"lofn/internal/handover"
+	"lofn/internal/promquery"
 	"lofn/internal/provider/process"
 )
 
@@ -34,6 +35,9 @@ type Options struct {
 	// TLSCert and TLSKey are files in PEM; with them the listener speaks TLS.
 	// They are read again when they change.
 	TLSCert, TLSKey string
+	// PrometheusURL is where a Prometheus answers queries about the load of
+	// functions; if it is empty, none are scaled by a query.
+	PrometheusURL string
 	// Release and Commit say which lofn this is; neither is empty.
 	Release, Commit string
 	Log             *slog.Logger
@@ -82,6 +86,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	prometheus, err := prometheus(o)
+	if err != nil {
+		return err
+	}
 	line, files, err := handover.Inherit()
 	if err != nil {
 		return err
@@ -121,7 +129,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	p, err := newPlatform(ctx, o, data, before, authenticator, info.URL)
+	p, err := newPlatform(ctx, o, data, before, prometheus, authenticator, info.URL)
 	if err != nil {
 		return err
 	}
@@ -166,6 +174,18 @@ func certificate(o Options) (*certs.Files, error) {
 		return nil, lofn.Errorf(lofn.Invalid, "--tls-cert: give the file with the certificate of %s too", o.TLSKey)
 	}
 	return certs.Load(o.TLSCert, o.TLSKey, o.Log)
+}
+
+// prometheus is what answers queries about load, nil if there is none.
+func prometheus(o Options) (*promquery.Client, error) {
+	if o.PrometheusURL == "" {
+		return nil, nil
+	}
+	client, err := promquery.New(o.PrometheusURL)
+	if err != nil {
+		return nil, fmt.Errorf("--prometheus-url: %w", err)
+	}
+	return client, nil
 }
 
 // serve runs the loops and servers until ctx ends, one of the servers fails, or

@@ -22,6 +22,9 @@ import (
 // platform that can be killed, or a function.
 const roleVariable = "LOFN_TEST_ROLE"
 
+// prometheusVariable is the address of the Prometheus that a platform asks.
+const prometheusVariable = "LOFN_TEST_PROMETHEUS"
+
 // neverReady as the time zone of a platform, which functions get too, keeps
 // them from listening.
 const neverReady = "Never/Ready"
@@ -56,7 +59,8 @@ func runPlatform() {
 	signal.Notify(upgrade, syscall.SIGHUP)
 	err := app.Run(ctx, app.Options{
 		Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", Data: os.Args[1], Provider: "process",
-		Release: "test", Commit: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		PrometheusURL: os.Getenv(prometheusVariable),
+		Release:       "test", Commit: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Ready:   func(info app.Info) { _ = json.NewEncoder(os.Stdout).Encode(started{info, os.Getpid()}) },
 		Upgrade: upgrade,
 	})

@@ -20,6 +20,7 @@ import (
 	"lofn/internal/invoke"
 	"lofn/internal/logstore"
 	"lofn/internal/pool"
+	"lofn/internal/promquery"
 	"lofn/internal/provider/process"
 	"lofn/internal/registry"
 	"lofn/internal/scale"
@@ -40,6 +41,8 @@ type platform struct {
 	data   *dataDir
 	before *predecessor    // nil but after an upgrade
 	warden *process.Warden // nil if there is none
+	// prometheus is nil if none is to be asked.
+	prometheus *promquery.Client
 
 	engine     *jetstream.Engine
 	functions  *detachable[lofn.Function]
@@ -63,9 +66,9 @@ type platform struct {
 
 // newPlatform starts the parts that hold something open; what it started it
 // closes again if a later one fails.
-func newPlatform(ctx context.Context, o Options, data *dataDir, before *predecessor, a auth.Authenticator, url string) (*platform, error) {
+func newPlatform(ctx context.Context, o Options, data *dataDir, before *predecessor, prometheus *promquery.Client, a auth.Authenticator, url string) (*platform, error) {
 	p := &platform{
-		options: o, auth: a, log: o.Log, data: data, before: before,
+		options: o, auth: a, log: o.Log, data: data, before: before, prometheus: prometheus,
 		functions: newDetachable[lofn.Function](), namespaces: newDetachable[lofn.Namespace](), secrets: newDetachable[lofn.Secret](),
 		journal: newJournal(), streams: newStreams(),
 	}
@@ -92,7 +95,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 	}
 	p.metrics = telemetry.New()
 	// The pool pokes the scaler, which has the reconciler inform the pool.
-	p.pool = pool.New(pool.Config{Poke: func(ref lofn.Ref) { p.scaler.Poke(ref) }})
+	p.pool = pool.New(pool.Config{Poke: func(ref lofn.Ref) { p.scaler.Poke(ref) }, Waited: p.metrics.Waited})
 	p.caller = invoke.NewCaller(p.pool)
 	p.provider, err = process.New(process.Config{
 		RunDir:     p.data.join("run"),
@@ -109,17 +112,13 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		return fmt.Errorf("process provider: %w", err)
 	}
 	p.scaler = scale.New(scale.Config{
-		Pool: p.pool, Scale: p.scale, Usage: p.provider, Warm: warm, Before: p.before.had, Event: p.event, Woken: p.metrics.Woken, Log: p.log,
+		Pool: p.pool, Scale: p.scale, Usage: p.provider, Query: p.query(), Warm: warm, Before: p.before.had,
+		Event: p.event, Woken: p.metrics.Woken, Log: p.log,
 	})
 	p.reconciler = deploy.New(deploy.Config{
-		Functions: p.functions, Provider: p.provider, Pool: p.pool, Scaler: p.scaler, Removed: p.removed, Log: p.log,
+		Functions: p.functions, Provider: p.provider, Pool: observed{p.pool, p.metrics}, Scaler: p.scaler, Removed: p.removed, Log: p.log,
 	})
-	p.metrics.CountReplicas(func(yield func(lofn.Ref, int, int)) {
-		for _, c := range p.reconciler.Counts() {
-			yield(c.Function, c.Wanted, c.Ready)
-		}
-	})
-	p.metrics.CountQueues(p.pool.Queues)
+	p.measure()
 	return nil
 }
 
@@ -175,6 +174,9 @@ func (p *platform) close(ctx context.Context) error {
 		p.caller.Close()
 	}
 	errs = append(errs, p.journal.Close())
+	if p.prometheus != nil {
+		p.prometheus.Close()
+	}
 	if p.registry != nil {
 		errs = append(errs, p.registry.Close())
 	}
@@ -200,13 +202,14 @@ func (p *platform) front(calls *gateway.Gateway) http.Handler {
 		Auth: p.auth, Info: p.info(), Now: time.Now, Log: p.log,
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/system/", control)
+	mux.Handle("/system/", p.metrics.Requests("", control))
 	mux.Handle("/healthz", control)
 	mux.Handle("/v2/", auth.Require(p.auth, p.registry))
 	mux.Handle("/ui/", ui.New(ui.Config{
 		Functions: p.functions, Replicas: p.reconciler, Auth: p.auth, Release: p.options.Release, Log: p.log,
 	}))
 	mux.Handle("/{$}", http.RedirectHandler("/ui/", http.StatusTemporaryRedirect))
+	async := p.metrics.Requests(strings.TrimSuffix(gateway.AsyncPrefix, "/"), http.HandlerFunc(calls.Async))
 	p.gate = newGate(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A mux would tidy the path, which is the function's to interpret.
@@ -218,18 +221,11 @@ func (p *platform) front(calls *gateway.Gateway) http.Handler {
 		case strings.HasPrefix(r.URL.Path, gateway.Prefix):
 			calls.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, gateway.AsyncPrefix):
-			calls.Async(w, r)
+			async.ServeHTTP(w, r)
 		default:
 			p.gate.ServeHTTP(w, r)
 		}
 	})
-}
-
-func (p *platform) metricsHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", p.metrics.Handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "OK") })
-	return mux
 }
 
 func (p *platform) info() lofn.Info {
@@ -275,10 +271,17 @@ func (p *platform) syncSecrets(ctx context.Context) {
 	}
 }
 
-// removed clears what is kept of a function that is gone.
 // scale carries out what the scaler decided.
 func (p *platform) scale(ref lofn.Ref, revision lofn.Revision, replicas int) {
 	p.reconciler.Scale(ref, revision, replicas)
+}
+
+// query is what evaluates queries about load, nil if nobody does.
+func (p *platform) query() func(context.Context, string) (float64, bool, error) {
+	if p.prometheus == nil {
+		return nil
+	}
+	return p.prometheus.Query
 }
 
 // event puts what happened to a function into its log.
@@ -291,8 +294,10 @@ func warm(text string) (scale.Window, error) {
 	return schedule.Parse(text, time.Local)
 }
 
+// removed clears what is kept of a function that is gone.
 func (p *platform) removed(ref lofn.Ref) {
 	p.metrics.Forget(ref)
+	p.provider.Forget(ref)
 	if err := p.journal.Remove(ref); err != nil {
 		p.log.Warn("the log of a removed function stays on the disk", "function", ref, "error", err)
 	}

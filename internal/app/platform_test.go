@@ -39,6 +39,8 @@ type platform struct {
 	user *syscall.Credential
 	// notify is where a service manager would listen, if not empty.
 	notify string
+	// prometheus is the address of the one that it asks, if not empty.
+	prometheus string
 	started
 	// later are the lines that further processes print when they serve.
 	later  chan started
@@ -94,7 +96,7 @@ func (p *platform) start() {
 	p.Helper()
 	p.stderr = said{}
 	p.cmd = exec.Command(p.program, p.data)
-	p.cmd.Env = append(os.Environ(), roleVariable+"=platform", "NOTIFY_SOCKET="+p.notify)
+	p.cmd.Env = append(os.Environ(), roleVariable+"=platform", "NOTIFY_SOCKET="+p.notify, prometheusVariable+"="+p.prometheus)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
@@ -126,7 +128,7 @@ func (p *platform) start() {
 func (p *platform) startInVain() string {
 	p.Helper()
 	cmd := exec.CommandContext(p.Context(), os.Args[0], p.data)
-	cmd.Env = append(os.Environ(), roleVariable+"=platform")
+	cmd.Env = append(os.Environ(), roleVariable+"=platform", prometheusVariable+"="+p.prometheus)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if out, err := cmd.Output(); err == nil || len(out) > 0 {
@@ -188,7 +190,12 @@ func (p *platform) must(status int, method, path, body string) string {
 
 func (p *platform) eventually(what string, condition func() bool) {
 	p.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !condition(); {
+	p.within(time.Minute, what, condition)
+}
+
+func (p *platform) within(patience time.Duration, what string, condition func() bool) {
+	p.Helper()
+	for deadline := time.Now().Add(patience); !condition(); {
 		if time.Now().After(deadline) {
 			p.Fatalf("waited in vain until %s", what)
 		}

@@ -23,6 +23,8 @@ type ServeOptions struct {
 	NoAuth bool
 	// TLSCert and TLSKey are files in PEM; with them the platform speaks TLS.
 	TLSCert, TLSKey string
+	// PrometheusURL is where a Prometheus answers queries, or empty.
+	PrometheusURL string
 	// Quiet asks for warnings and worse only in the platform's own log.
 	Quiet bool
 	// Upgradable asks to hand over to the program on the disk on SIGHUP.
@@ -101,6 +103,7 @@ the flag wins.`,
 	flags.Lookup("no-auth").NoOptDefVal = "true"
 	flags.StringVar(&o.TLSCert, "tls-cert", p.Getenv("LOFN_TLS_CERT"), "file with the certificate and its chain, to serve TLS with (LOFN_TLS_CERT)")
 	flags.StringVar(&o.TLSKey, "tls-key", p.Getenv("LOFN_TLS_KEY"), "file with the certificate's key (LOFN_TLS_KEY)")
+	flags.StringVar(&o.PrometheusURL, "prometheus-url", p.Getenv("LOFN_PROMETHEUS_URL"), "Prometheus to ask for the load of functions that are scaled by a query, such as http://127.0.0.1:9090 (LOFN_PROMETHEUS_URL)")
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
 }

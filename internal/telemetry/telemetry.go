@@ -25,12 +25,19 @@ type Metrics struct {
 	started  *prometheus.CounterVec
 	inFlight *prometheus.GaugeVec
 	starts   *prometheus.HistogramVec
+	waits    *prometheus.HistogramVec
+	restarts *restarts
+	requests requests
 
 	functions sync.Map // lofn.Ref to *series
+	// forgetting is held for writing while a function is forgotten, and for
+	// reading while series are added to one, so that none come after that.
+	forgetting sync.RWMutex
 }
 
 // series holds the metrics of one function, looked up once.
 type series struct {
+	ref      lofn.Ref
 	host     string
 	started  prometheus.Counter
 	inFlight prometheus.Gauge
@@ -65,9 +72,10 @@ func New() *Metrics {
 			Name: "gateway_function_invocation_inflight",
 			Help: "Calls of functions under way, those held for a replica included.",
 		}, []string{"function_name"}),
-		starts: newStarts(),
+		starts: newStarts(), waits: newWaits(), restarts: newRestarts(), requests: newRequests(),
 	}
 	m.registry.MustRegister(m.seconds, m.total, m.started, m.inFlight, m.starts,
+		m.waits, m.restarts.total, m.requests.total, m.requests.seconds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -90,9 +98,10 @@ func (m *Metrics) Started(ref lofn.Ref) (ended func(status int, took time.Durati
 			return
 		}
 		s.ended.Add(1)
-		o := m.outcome(s, status)
-		o.total.Inc()
-		o.seconds.Observe(took.Seconds())
+		if o := m.outcome(s, status); o != nil {
+			o.total.Inc()
+			o.seconds.Observe(took.Seconds())
+		}
 	}
 }
 
@@ -107,6 +116,8 @@ func (m *Metrics) Invocations(ref lofn.Ref) float64 {
 
 // Forget drops the metrics of a function that is gone.
 func (m *Metrics) Forget(ref lofn.Ref) {
+	m.forgetting.Lock()
+	defer m.forgetting.Unlock()
 	m.functions.Delete(ref)
 	label := prometheus.Labels{"function_name": ref.Host()}
 	m.seconds.DeletePartialMatch(label)
@@ -114,6 +125,8 @@ func (m *Metrics) Forget(ref lofn.Ref) {
 	m.starts.DeletePartialMatch(label)
 	m.started.Delete(label)
 	m.inFlight.Delete(label)
+	m.waits.Delete(label)
+	m.restarts.total.Delete(label)
 }
 
 func (m *Metrics) of(ref lofn.Ref) *series {
@@ -122,16 +135,23 @@ func (m *Metrics) of(ref lofn.Ref) *series {
 	}
 	host := ref.Host()
 	s, _ := m.functions.LoadOrStore(ref, &series{
-		host:     host,
+		ref: ref, host: host,
 		started:  m.started.WithLabelValues(host),
 		inFlight: m.inFlight.WithLabelValues(host),
 	})
 	return s.(*series)
 }
 
+// outcome returns the metrics of calls with the status, nil if the function was
+// forgotten meanwhile.
 func (m *Metrics) outcome(s *series, status int) *outcome {
 	if o, ok := s.byStatus.Load(status); ok {
 		return o.(*outcome)
+	}
+	m.forgetting.RLock()
+	defer m.forgetting.RUnlock()
+	if now, ok := m.functions.Load(s.ref); !ok || now != s {
+		return nil
 	}
 	code := strconv.Itoa(status)
 	o, _ := s.byStatus.LoadOrStore(status, &outcome{

@@ -25,6 +25,9 @@ type Options struct {
 	// process with all that it started. Cancel is called once more after the
 	// process has ended.
 	Start func(cmd *exec.Cmd) error
+	// Ended, if not nil, is told once of each process that Start started, when
+	// it has ended and was waited for.
+	Ended func(*os.ProcessState)
 	// Env is the environment of every process; nil means the watchdog's own.
 	Env []string
 	// Dir is the working directory of every process. In mode static, a

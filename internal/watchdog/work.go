@@ -18,7 +18,8 @@ type process struct {
 	cmd     *exec.Cmd
 	started time.Time
 	exit    exit
-	err     error // how it ended; only after reap
+	tell    func(*os.ProcessState) // Options.Ended, or nil
+	err     error                  // how it ended; only after reap
 
 	feeding chan struct{} // closed when the input needs nobody's care any more; nil if it never did
 
@@ -32,7 +33,7 @@ type process struct {
 // launch starts a process for a job with that input, whose standard error is
 // its output too or kept apart.
 func (w *Watchdog) launch(env []string, stdin io.Reader, apart bool) (*process, error) {
-	p := &process{buffers: &w.buffers, started: time.Now()}
+	p := &process{buffers: &w.buffers, started: time.Now(), tell: w.options.Ended}
 	path, err := w.find()
 	p.cmd = command(context.Background(), path, err, w.config.Process, env, w.options.Dir)
 	err = p.connect(p.cmd, stdin, apart)
@@ -49,11 +50,20 @@ func (w *Watchdog) launch(env []string, stdin io.Reader, apart bool) (*process, 
 	p.closeChildEnds()
 	if err := p.follow(); err != nil {
 		_ = p.cmd.Cancel()
-		_ = p.exit.wait(p.cmd)
+		_ = p.wait()
 		p.close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// wait waits for the process, which has ended, and tells of it.
+func (p *process) wait() error {
+	err := p.exit.wait(p.cmd)
+	if p.tell != nil {
+		p.tell(p.cmd.ProcessState)
+	}
+	return err
 }
 
 // exitKey is the key of the process's end in its events; its outputs have
@@ -203,7 +213,7 @@ func (p *process) reap() {
 	p.gone = true
 	p.mu.Unlock()
 	p.events.remove(p.exit.fd)
-	p.err = p.exit.wait(p.cmd)
+	p.err = p.wait()
 	// A group that still has members keeps its number, so this cannot hit a
 	// stranger unless the kernel went through all numbers since wait returned.
 	_ = p.cmd.Cancel()

@@ -19,9 +19,10 @@ type child struct {
 	pidfd   *os.File // nil on kernels without
 	started time.Time
 	// exited is closed when the process, and with it all of its PID namespace,
-	// is gone. status is set then.
+	// is gone. status and usage are set then.
 	exited chan struct{}
 	status syscall.WaitStatus
+	usage  syscall.Rusage
 
 	mu     sync.Mutex
 	reaped bool
@@ -61,7 +62,7 @@ func (c *child) wait() {
 func (c *child) reap() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pid, err := syscall.Wait4(c.pid, &c.status, syscall.WNOHANG, nil)
+	pid, err := syscall.Wait4(c.pid, &c.status, syscall.WNOHANG, &c.usage)
 	c.reaped = pid == c.pid || err != nil && err != syscall.EINTR
 	return c.reaped
 }
@@ -99,6 +100,12 @@ func (c *child) handles(sig syscall.Signal) bool {
 		}
 	}
 	return false
+}
+
+// cpu is the time that the process used, and those of its descendants that were
+// waited for, once it has exited.
+func (c *child) cpu() time.Duration {
+	return time.Duration(c.usage.Utime.Nano() + c.usage.Stime.Nano())
 }
 
 // fate says how the process ended.

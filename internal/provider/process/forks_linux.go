@@ -31,6 +31,7 @@ type forks struct {
 
 	running sync.Mutex
 	pids    map[int]bool
+	spent   time.Duration // by processes that have ended
 	overran int64
 }
 
@@ -57,6 +58,7 @@ func (f *forks) listen() error {
 	}
 	f.watchdog, err = watchdog.New(f.program.watchdog, watchdog.Options{
 		Start:  f.start,
+		Ended:  f.charge,
 		Env:    f.environ(nil),
 		Dir:    f.dir,
 		Root:   f.image.Root,
@@ -105,7 +107,7 @@ func (f *forks) start(cmd *exec.Cmd) error {
 		}
 		err := cmd.Process.Kill()
 		if errors.Is(err, os.ErrProcessDone) {
-			f.account(cmd.Process.Pid)
+			f.judge()
 		}
 		return err
 	}
@@ -123,11 +125,18 @@ func (f *forks) start(cmd *exec.Cmd) error {
 	return nil
 }
 
-// account notes that a process has ended, and whether it was for its limit.
-func (f *forks) account(pid int) {
+// charge notes what a process used that has ended.
+func (f *forks) charge(state *os.ProcessState) {
+	f.running.Lock()
+	defer f.running.Unlock()
+	delete(f.pids, state.Pid())
+	f.spent += state.UserTime() + state.SystemTime()
+}
+
+// judge finds out whether a process that has ended did so for its limit.
+func (f *forks) judge() {
 	overran := f.group.overran()
 	f.running.Lock()
-	delete(f.pids, pid)
 	more := overran > f.overran
 	f.overran = max(f.overran, overran)
 	f.running.Unlock()
@@ -161,14 +170,17 @@ func (f *forks) finish(err error) {
 		cancel()
 		_ = f.watchdog.Shutdown(now) // none is left but when the server broke
 		f.close()
+		cpu, _ := f.consumed()
+		f.ended(cpu)
 		close(f.done)
-		f.ended()
 	})
 }
 
-// consumed tells of the processes of calls that are on.
+// consumed adds up the processes that have ended and those of calls that are
+// on.
 func (f *forks) consumed() (cpu time.Duration, memory int64) {
 	f.running.Lock()
+	cpu = f.spent
 	var pids []int
 	for pid := range f.pids {
 		pids = append(pids, family(pid)...)

@@ -30,8 +30,11 @@ type program struct {
 	ready, grace time.Duration
 	// began is when its start did.
 	began time.Time
-	// ended is called once, after the Done of the replica was closed.
-	ended func()
+	// ended is called once, just before the Done of the replica is closed, with
+	// the CPU time that it has used in all.
+	ended func(cpu time.Duration)
+	// over is set when it was called; Provider.mu guards it.
+	over bool
 }
 
 // inherited are the variables of the platform that functions get.

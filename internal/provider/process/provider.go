@@ -31,6 +31,8 @@ type Provider struct {
 	mu       sync.Mutex
 	replicas map[string]running
 	samples  map[lofn.Ref]sample
+	// spent is the CPU time of replicas that have ended.
+	spent map[lofn.Ref]time.Duration
 	// synced counts secret updates: a replica that read its secrets before one
 	// and was not among the running ones yet reads them again.
 	synced int
@@ -48,8 +50,8 @@ type instance interface {
 	fleet.Instance
 	// writeSecret gives a secret a new value, in one step.
 	writeSecret(name string, value []byte) error
-	// consumed returns the CPU time that the replica has used and the memory
-	// that it has now.
+	// consumed returns the CPU time that the replica has used, as far as the
+	// kernel tells while it runs, and the memory that it has now.
 	consumed() (cpu time.Duration, memory int64)
 }
 
@@ -57,6 +59,8 @@ type running struct {
 	instance
 	*program
 	since time.Time
+	// cpu is the most CPU time that it was seen to have used.
+	cpu time.Duration
 }
 
 // New returns a provider on which nothing runs. It clears away what earlier
@@ -78,7 +82,7 @@ func New(c Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provider{config: c, machine: m, replicas: make(map[string]running), samples: make(map[lofn.Ref]sample)}
+	p := &Provider{config: c, machine: m, replicas: make(map[string]running), samples: make(map[lofn.Ref]sample), spent: make(map[lofn.Ref]time.Duration)}
 	p.Fleet = fleet.New(fleet.Config{
 		Starter: starter{p}, Drain: c.Drain, MaxStarts: c.MaxStarts, Started: c.Started, Log: c.Log,
 		Failed: func(fn lofn.Ref, id, reason string) { c.Logs.Append(fn, id, "lofn: "+reason) },
@@ -192,7 +196,7 @@ func (s starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet.
 	if p.secrets, err = s.secrets(ctx, fn); err != nil {
 		return nil, err
 	}
-	p.ended = func() { s.strike(p) }
+	p.ended = func(cpu time.Duration) { s.strike(p, cpu) }
 	i, err := s.machine.start(ctx, p)
 	if err != nil {
 		return nil, err
@@ -227,14 +231,14 @@ func (s starter) enlist(ctx context.Context, i instance, p *program, synced int)
 	s.syncing.Lock()
 	defer s.syncing.Unlock()
 	s.mu.Lock()
-	s.replicas[p.id] = running{i, p, time.Now()}
-	stale := len(p.secrets) > 0 && synced != s.synced
+	over, stale := p.over, len(p.secrets) > 0 && synced != s.synced
+	if !over {
+		s.replicas[p.id] = running{instance: i, program: p, since: time.Now()}
+	}
 	s.mu.Unlock()
-	select {
-	case <-i.Done():
-		s.strike(p)
+	if over {
+		<-i.Done()
 		return i.Err()
-	default:
 	}
 	if !stale {
 		return nil
@@ -246,13 +250,16 @@ func (s starter) enlist(ctx context.Context, i instance, p *program, synced int)
 	return err
 }
 
-// strike forgets a replica that ended.
-func (s starter) strike(p *program) {
+// strike forgets a replica that ended, but for the CPU time that it used.
+func (s starter) strike(p *program, cpu time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	p.over = true
 	// Under the same ID the replica may have been started again already.
-	if s.replicas[p.id].program == p {
+	if r := s.replicas[p.id]; r.program == p {
+		cpu = max(cpu, r.cpu)
 		delete(s.replicas, p.id)
 		delete(s.samples, p.fn.Ref)
 	}
+	s.spent[p.fn.Ref] += cpu
 }

@@ -107,8 +107,8 @@ func (s *server) end() {
 	s.err = s.cell.fate(how)
 	s.machine.ports.release(s.port)
 	s.close()
+	s.ended(s.child.cpu())
 	close(s.done)
-	s.ended()
 }
 
 func (s *server) Address() (network, address string) { return s.network, s.address }
@@ -138,6 +138,11 @@ func (s *server) kill() {
 }
 
 func (s *server) consumed() (cpu time.Duration, memory int64) {
+	select {
+	case <-s.child.exited:
+		return s.child.cpu(), 0
+	default:
+	}
 	for _, pid := range family(s.child.pid) {
 		c, m := spent(pid)
 		cpu, memory = cpu+c, memory+m
