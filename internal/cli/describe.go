@@ -231,7 +231,7 @@ func scaling(s *lofn.ScalingStatus) []string {
 	if s == nil {
 		return nil // an older platform
 	}
-	how := "by hand"
+	how := "not by load"
 	if s.Type != "" {
 		how = fmt.Sprintf("by %s, from %d to %d replicas", s.Type, s.Min, s.Max)
 	}
