@@ -182,7 +182,7 @@ func TestTheSameInputHasTheSameOutcome(t *testing.T) {
 	for _, kind := range simulate.Kinds() {
 		simulated := func(seed uint64) simulate.Report {
 			return run(t, simulate.Config{
-				Trace:  generate(t, simulate.Load{Kind: kind, Count: 20, Rate: 20, Length: 20 * time.Minute, Seed: seed}),
+				Trace:  generate(t, simulate.Load{Kind: kind, Count: 20, Rate: 20, Length: 5 * time.Minute, Seed: seed}),
 				Deploy: labelled("zero=true", "zero-duration=1m", "type=capacity", "target=2"), Seed: seed,
 				ColdStart: simulate.LogNormal(100*time.Millisecond, time.Second),
 			})
@@ -198,7 +198,7 @@ func TestTheSameInputHasTheSameOutcome(t *testing.T) {
 }
 
 func TestManyFunctionsOnManyNodes(t *testing.T) {
-	length := 20 * time.Minute
+	length := 5 * time.Minute
 	if testing.Short() {
 		length = time.Minute
 	}
