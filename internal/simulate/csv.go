@@ -254,7 +254,11 @@ func (r *rows) when(text string) (time.Duration, error) {
 		if err != nil {
 			return 0, r.fail(r.arrival, fmt.Sprintf("arrival: %q is not a time like that of the first call: use RFC 3339, such as 2026-03-02T09:15:00.25Z", text))
 		}
-		return t.Sub(r.start), nil
+		at := t.Sub(r.start)
+		if at.Abs() >= longest/2 {
+			return 0, r.fail(r.arrival, fmt.Sprintf("arrival: %s is years away from the first call: the trace is too long", text))
+		}
+		return at, nil
 	}
 	s, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(s >= 0 && s < longest.Seconds()) {

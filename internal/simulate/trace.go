@@ -2,10 +2,12 @@ package simulate
 
 import (
 	"bufio"
+	"encoding/csv"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"lofn"
@@ -101,6 +103,7 @@ func Write(w io.Writer, t Trace) error {
 		head += ",memory"
 	}
 	_, _ = fmt.Fprintln(out, head)
+	names := fields(functions)
 	for line := []byte(nil); ; line = line[:0] {
 		call, err := calls.Next()
 		if err == io.EOF {
@@ -111,7 +114,7 @@ func Write(w io.Writer, t Trace) error {
 		}
 		f := functions[call.Function]
 		line = appendSeconds(line, call.At)
-		line = append(append(append(line, ','), name(f.Ref)...), ',')
+		line = append(append(append(line, ','), names[call.Function]...), ',')
 		line = appendSeconds(line, call.Duration)
 		if memory {
 			line = append(line, ',')
@@ -123,12 +126,21 @@ func Write(w io.Writer, t Trace) error {
 	}
 }
 
-// name leaves out the namespace that nobody writes.
-func name(ref lofn.Ref) string {
-	if ref.Namespace == lofn.DefaultNamespace {
-		return ref.Name
+// fields are the functions' names as fields of CSV, without the namespace that
+// nobody writes.
+func fields(functions []Function) (names []string) {
+	for _, f := range functions {
+		name := f.Host()
+		if f.Namespace == lofn.DefaultNamespace && lofn.ParseHost(f.Name) == f.Ref {
+			name = f.Name
+		}
+		var quoted strings.Builder
+		w := csv.NewWriter(&quoted)
+		_ = w.Write([]string{name}) // a strings.Builder takes everything
+		w.Flush()
+		names = append(names, strings.TrimSuffix(quoted.String(), "\n"))
 	}
-	return ref.Host()
+	return names
 }
 
 // appendSeconds writes a duration in seconds, to the nanosecond.

@@ -98,13 +98,14 @@ func TestBadTraces(t *testing.T) {
 		head + "0,hello\n":                  ":2:1: the line has not as many fields",
 		head + "0,\"hello,1\n":              ":2:12: ", // the quote has no end
 		head + "5,hello,1\n4.9,hello,1\n":   ":3:1: comes before the call of the line before: sort the lines by arrival, or give --sort",
-		head + "0,hello,1\n2026-03-02T09:00:00Z,hello,1\n":           `:3:1: arrival: "2026-03-02T09:00:00Z" is not a time`,
-		head + "2026-03-02T09:00:00Z,hello,1\n5,hello,1\n":           `:3:1: arrival: "5" is not a time like that of the first call`,
-		"arrival,function,duration,memory\n0,hello,1,lots\n":         `:2:11: memory: "lots" is not an amount of memory`,
-		"arrival,function,duration\n0,hello,1\n\n7,hello,1,2,3\n":    ":4:1: the line has not as many fields",
-		"arrival;function;duration\n0;hello;1\n":                     `"arrival;function;duration" is not a column`,
-		"arrival,function,duration\n2026-03-02,hello,1\n":            `:2:1: arrival: "2026-03-02" is not a time: use seconds`,
-		"arrival,function,duration\n0,hello,1\n0.5,hello,\"1\n\",\n": ":3:",
+		head + "0,hello,1\n2026-03-02T09:00:00Z,hello,1\n":                    `:3:1: arrival: "2026-03-02T09:00:00Z" is not a time`,
+		head + "2026-03-02T09:00:00Z,hello,1\n5,hello,1\n":                    `:3:1: arrival: "5" is not a time like that of the first call`,
+		"arrival,function,duration,memory\n0,hello,1,lots\n":                  `:2:11: memory: "lots" is not an amount of memory`,
+		"arrival,function,duration\n0,hello,1\n\n7,hello,1,2,3\n":             ":4:1: the line has not as many fields",
+		"arrival;function;duration\n0;hello;1\n":                              `"arrival;function;duration" is not a column`,
+		head + "2006-03-02T09:00:00Z,hello,1\n2026-03-02T09:00:00Z,hello,1\n": `:3:1: arrival: 2026-03-02T09:00:00Z is years away`,
+		"arrival,function,duration\n2026-03-02,hello,1\n":                     `:2:1: arrival: "2026-03-02" is not a time: use seconds`,
+		"arrival,function,duration\n0,hello,1\n0.5,hello,\"1\n\",\n":          ":3:",
 	} {
 		path := written(t, text)
 		_, err := simulate.OpenFile(path, false)
