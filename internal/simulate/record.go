@@ -69,7 +69,7 @@ func (f *figures) begins(waited time.Duration, fresh bool, takes, timeout time.D
 	if fresh {
 		f.cold++
 	}
-	if timeout > 0 && waited+takes > timeout {
+	if timeout > 0 && takes <= timeout && waited+takes > timeout {
 		f.late++
 	}
 }

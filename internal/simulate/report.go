@@ -29,7 +29,7 @@ type Figures struct {
 	ColdStarts uint64 `json:"coldStarts"`
 	Waited     uint64 `json:"waited"`
 	// Late are calls that were served but waited so long that their time
-	// (exec_timeout) would have run out.
+	// (exec_timeout) would have run out; not those that take longer by themselves.
 	Late uint64 `json:"late"`
 	Wait Waits  `json:"wait"`
 	// Starts of replicas; Delayed is how often one found no room at first.

@@ -133,6 +133,12 @@ func TestCallsBeyondTheQueueAreRefused(t *testing.T) {
 		ColdStart: simulate.Exactly(100 * time.Millisecond),
 	})
 	// The five wait for 0.1, 1.1, ... 4.1 s.
+	for _, timeout := range []string{"exec_timeout=0", "exec_timeout=1ms"} {
+		r := run(t, simulate.Config{Trace: at(time.Second, 0), Deploy: labelled("zero=true", timeout), ColdStart: simulate.Exactly(time.Minute)})
+		if r.Total.Late != 0 || r.Total.ColdStarts != 1 {
+			t.Errorf("%s: %+v, want a call that was late for no wait", timeout, r.Total)
+		}
+	}
 	if got := r.Total; got.Refused != 15 || got.Served != 5 || got.Late != 2 || got.Wait.Max != 4100*time.Millisecond {
 		t.Errorf("%+v, want 15 refused and two of five too late", got)
 	}
