@@ -129,7 +129,7 @@ func (s *simulation) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if config.Trace, err = s.trace(args[0], stacked); err != nil {
+	if config.Trace, err = s.trace(cmd, args[0], stacked); err != nil {
 		return err
 	}
 	if err := s.keepTrace(config.Trace); err != nil {
@@ -192,13 +192,9 @@ func amounts(memoryFlag, memory, cpuFlag, cpu string) (bytes, milli int64, err e
 }
 
 // trace is the one that the argument names.
-func (s *simulation) trace(name string, stacked deployments) (simulate.Trace, error) {
+func (s *simulation) trace(cmd *cobra.Command, name string, stacked deployments) (simulate.Trace, error) {
 	if !slices.Contains(simulate.Kinds(), name) {
-		t, err := simulate.OpenFile(name, s.sort)
-		if lofn.CodeOf(err) == lofn.NotFound {
-			err = fmt.Errorf("%w; a load that is made up is one of %s", err, strings.Join(simulate.Kinds(), ", "))
-		}
-		return t, err
+		return s.open(cmd, name)
 	}
 	l := s.load
 	l.Kind, l.Length = name, s.length
@@ -212,6 +208,20 @@ func (s *simulation) trace(name string, stacked deployments) (simulate.Trace, er
 		}
 	}
 	return simulate.Generate(l)
+}
+
+// open reads a trace from a file, of which nothing is left to choose.
+func (s *simulation) open(cmd *cobra.Command, name string) (simulate.Trace, error) {
+	t, err := simulate.OpenFile(name, s.sort)
+	if lofn.CodeOf(err) == lofn.NotFound {
+		err = fmt.Errorf("%w; a load that is made up is one of %s", err, strings.Join(simulate.Kinds(), ", "))
+	}
+	for _, flag := range []string{"functions", "rate", "duration", "burst-every", "burst-length", "burst-factor"} {
+		if err == nil && cmd.Flags().Changed(flag) {
+			err = fmt.Errorf("--%s is for loads that are made up, and %s says itself what is called", flag, name)
+		}
+	}
+	return t, err
 }
 
 // keepTrace writes the trace where --write-trace says.
