@@ -24,7 +24,7 @@ func TestScalingOf(t *testing.T) {
 		{"target=7.5", func(s *lofn.Scaling) { s.Type, s.Target = "rps", 7.5 }},
 		{"type=capacity target=100 target-proportion=1", func(s *lofn.Scaling) { s.Type, s.Target, s.Proportion = "capacity", 100, 1 }},
 		{"type=cpu target=500", func(s *lofn.Scaling) { s.Type, s.Target = "cpu", 500 }},
-		{"type=memory target=256Mi", func(s *lofn.Scaling) { s.Type, s.Target = "memory", 256 << 20 }},
+		{"type=memory target=256Mi", func(s *lofn.Scaling) { s.Type, s.Target = "memory", 256<<20 }},
 		{"type=kafka_lag", func(s *lofn.Scaling) { s.Type = "kafka_lag" }},
 		{"zero=true zero-duration=5m", func(s *lofn.Scaling) { s.Zero, s.ZeroDuration = true, 5*time.Minute }},
 		{"zero=true zero-duration=90", func(s *lofn.Scaling) { s.Zero, s.ZeroDuration = true, 90*time.Second }},

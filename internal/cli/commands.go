@@ -18,6 +18,7 @@ func (p *program) commands() []*cobra.Command {
 		p.logsCommand(),
 		p.readyCommand(),
 		p.scaleCommand(),
+		p.simulateCommand(),
 		p.removeCommand(),
 		p.secretCommand(),
 		p.namespaceCommand(),

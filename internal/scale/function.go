@@ -50,6 +50,10 @@ type function struct {
 // activity is what is remembered of a function's load.
 type activity struct {
 	load float64
+	// calls is how many there were at the last look, and stirred when that was
+	// last another number, or one came.
+	calls   int
+	stirred time.Time
 	// window is nil as long as the load is zero.
 	window *window
 	peaks  peaks
@@ -131,9 +135,12 @@ func (f *function) observe(now time.Time, counts lofn.Load) Load {
 	f.started = counts.Started
 	l := Load{Load: counts, Wanted: f.wanted, Base: f.base, Asked: f.asked, Called: began > 0 || counts.Waiting > 0}
 	// At zero, calls in flight are on replicas that end with them.
-	l.Called = l.Called || f.wanted > 0 && counts.InFlight > 0
+	l.Called = l.Called || f.wanted > 0 && (counts.InFlight > 0 || f.calls > 0)
 	if l.Called || f.starts(l) {
 		f.busy = now
+	}
+	if began > 0 || counts.Calls() != f.calls {
+		f.calls, f.stirred = counts.Calls(), now
 	}
 	l.Busy = f.busy
 	l.Warm = f.isWarm(now)
@@ -156,7 +163,7 @@ func (f *function) observe(now time.Time, counts lofn.Load) Load {
 // shift moves all times by the same. It leaves the order of the queue as it is.
 func (f *function) shift(by time.Duration) {
 	f.awaken()
-	for _, t := range []*time.Time{&f.since, &f.looked, &f.busy, &f.poked, &f.burst, &f.measured, &f.due} {
+	for _, t := range []*time.Time{&f.since, &f.looked, &f.busy, &f.stirred, &f.poked, &f.burst, &f.measured, &f.due} {
 		if !t.IsZero() {
 			*t = t.Add(by)
 		}
@@ -230,7 +237,8 @@ func (f *function) next(now time.Time, l Load) (due time.Time) {
 	}
 	scaling := f.scaling()
 	switch {
-	case l.Called && scaling.Type != "":
+	// Calls that are there for longer than the shortest span are no news.
+	case l.Called && scaling.Type != "" && (l.Waiting > 0 || now.Sub(f.stirred) < Spans[0].Time):
 		sooner(now.Add(slot))
 	case l.Called:
 		sooner(now.Add(calm))
