@@ -63,7 +63,7 @@ const (
 	DefaultScaleTarget  = 50
 	DefaultProportion   = 0.90
 	DefaultZeroDuration = 15 * time.Minute
-	DefaultDownWindow   = 30 * time.Second
+	DefaultDownWindow   = 2 * time.Minute
 	DefaultScaleFactor  = 20 // percent of the most for each alert
 )
 

@@ -11,7 +11,7 @@ import (
 func TestScalingOf(t *testing.T) {
 	const prefix = "com.openfaas.scale."
 	defaults := lofn.Scaling{
-		Min: 1, Target: 50, Proportion: 0.9, ZeroDuration: 15 * time.Minute, DownWindow: 30 * time.Second, Factor: 20,
+		Min: 1, Target: 50, Proportion: 0.9, ZeroDuration: 15 * time.Minute, DownWindow: 2 * time.Minute, Factor: 20,
 	}
 	for _, tc := range []struct {
 		labels string // NAME=VALUE, separated by spaces, without the prefix
@@ -28,7 +28,7 @@ func TestScalingOf(t *testing.T) {
 		{"type=kafka_lag", func(s *lofn.Scaling) { s.Type = "kafka_lag" }},
 		{"zero=true zero-duration=5m", func(s *lofn.Scaling) { s.Zero, s.ZeroDuration = true, 5*time.Minute }},
 		{"zero=true zero-duration=90", func(s *lofn.Scaling) { s.Zero, s.ZeroDuration = true, 90*time.Second }},
-		{"down.window=2m", func(s *lofn.Scaling) { s.Type, s.DownWindow = "rps", 2*time.Minute }},
+		{"down.window=3m", func(s *lofn.Scaling) { s.Type, s.DownWindow = "rps", 3*time.Minute }},
 	} {
 		want := defaults
 		tc.edit(&want)

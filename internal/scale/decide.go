@@ -146,8 +146,8 @@ func (l Load) advise(s lofn.Scaling) Decision {
 	for i, span := range Spans {
 		counts := l.Averages[i] / span.Excess
 		need = max(need, counts)
-		if l.Burst && i == 0 {
-			counts = l.Averages[0]
+		if l.Burst && i == 0 || l.Waiting > 0 {
+			counts = l.Averages[i] // calls that wait are no chance
 		}
 		if counts > planned && replicas(l.Averages[i], per) > up {
 			up, load = replicas(l.Averages[i], per), l.Averages[i]

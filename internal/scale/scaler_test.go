@@ -16,9 +16,9 @@ import (
 	"lofn/internal/scale"
 )
 
-// byRPS plans with ten calls a second for each replica.
+// byRPS plans with ten calls a second for each replica, and has a short window.
 func byRPS(more ...string) map[string]string {
-	labels := map[string]string{lofn.LabelScaleType: "rps", lofn.LabelScaleTarget: "10", lofn.LabelScaleProportion: "1", lofn.LabelScaleMax: "40"}
+	labels := map[string]string{lofn.LabelScaleType: "rps", lofn.LabelScaleTarget: "10", lofn.LabelScaleProportion: "1", lofn.LabelScaleMax: "40", lofn.LabelScaleDownWindow: "30s"}
 	for i := 0; i < len(more); i += 2 {
 		labels[more[i]] = more[i+1]
 	}
@@ -28,7 +28,7 @@ func byRPS(more ...string) map[string]string {
 func TestABurstIsMetWithinASecond(t *testing.T) {
 	for name, labels := range map[string]map[string]string{
 		"rps":      byRPS(),
-		"capacity": {lofn.LabelScaleType: "capacity", lofn.LabelScaleTarget: "1", lofn.LabelScaleProportion: "1", lofn.LabelScaleMax: "40"},
+		"capacity": {lofn.LabelScaleType: "capacity", lofn.LabelScaleTarget: "1", lofn.LabelScaleProportion: "1", lofn.LabelScaleMax: "40", lofn.LabelScaleDownWindow: "30s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, labels)
@@ -96,15 +96,16 @@ func TestItDoesNotFlap(t *testing.T) {
 	for name, rate := range map[string]func(time.Duration) float64{
 		"a burst every 10 s":     square(100, time.Second, 10*time.Second),
 		"a burst every 20 s":     square(100, time.Second, 20*time.Second),
+		"a burst every 60 s":     square(100, time.Second, time.Minute),
 		"on and off each second": square(60, time.Second, 2*time.Second),
 		"at the boundary":        steady(20),
 		"noise at the boundary":  func(time.Duration) float64 { return 200 * float64(random.IntN(11)) / 50 },
 		"noise below a replica":  func(time.Duration) float64 { return 90 * float64(random.IntN(11)) / 50 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, byRPS())
+			w := newWorld(t, byRPS(lofn.LabelScaleDownWindow, lofn.DefaultDownWindow.String()))
 			w.declare(false)
-			w.run(2*time.Minute, rate)
+			w.run(5*time.Minute, rate)
 			settled := w.now
 			w.run(10*time.Minute, rate)
 			if n := len(w.since(settled)); n > 2 {
@@ -452,7 +453,7 @@ func TestCPU(t *testing.T) {
 			t.Errorf("%d replicas while the load is not known, want 5 as before: %+v", n, status)
 		}
 		u.broken.Store(false)
-		time.Sleep(2 * time.Minute)
+		time.Sleep(4 * time.Minute)
 		if n, status := wanted(), s.Status(echo); n != 1 || status.Problem != "" {
 			t.Errorf("%d replicas without load, want 1: %+v", n, status)
 		}
