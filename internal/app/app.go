@@ -34,6 +34,9 @@ type Options struct {
 	// TLSCert and TLSKey are files in PEM; with them the listener speaks TLS.
 	// They are read again when they change.
 	TLSCert, TLSKey string
+	// Standby is how many interpreters of a kind wait for a function that has
+	// use for one.
+	Standby int
 	// Release and Commit say which lofn this is; neither is empty.
 	Release, Commit string
 	Log             *slog.Logger

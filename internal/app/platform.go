@@ -99,6 +99,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		Drain:      p.pool.Drain,
 		GatewayURL: url,
 		Hide:       []string{p.data.path},
+		Standby:    p.options.Standby,
 		Log:        p.log,
 	})
 	if err != nil {

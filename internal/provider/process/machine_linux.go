@@ -33,6 +33,7 @@ type linux struct {
 	path    string
 	run     *runDir
 	buffers *buffers
+	standby *standby
 }
 
 // nested is the user namespace that functions get where the platform has only
@@ -63,6 +64,7 @@ func newMachine(c Config) (machine, error) {
 		newCgroups(path)
 	}
 	m.cgroups = newCgroups(run.path)
+	m.standby = newStandby(m)
 	return m, nil
 }
 
@@ -115,7 +117,11 @@ func (m *linux) start(ctx context.Context, p *program) (instance, error) {
 	return m.startForks(p)
 }
 
+func (m *linux) deployed(ref lofn.Ref) (news bool) { return m.standby.expect(ref) }
+func (m *linux) forget(ref lofn.Ref)               { m.standby.forget(ref) }
+
 func (m *linux) close() error {
+	m.standby.close()
 	m.sandbox.close()
 	m.cgroups.close()
 	return m.run.close()
