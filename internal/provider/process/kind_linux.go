@@ -37,8 +37,9 @@ type loader struct {
 	// variable has the interpreter load the file before the program.
 	variable string
 	// early matches the variables that act when this interpreter starts and
-	// may be given to it then.
-	early *regexp.Regexp
+	// cannot hurt then, for they name no file that only the function sees; own
+	// matches those and others that act then.
+	early, own *regexp.Regexp
 }
 
 // loaderDir is where the loaders are in a function's view.
@@ -58,24 +59,25 @@ func placeLoaders(dir string) error {
 
 var loaders = []loader{
 	{
-		regexp.MustCompile(`^python3(\.\d+)?$`), "PYTHONPATH=" + loaderDir,
-		regexp.MustCompile(`^(PATH|PYTHONDONTWRITEBYTECODE|PYTHONUNBUFFERED|PYTHONIOENCODING|PYTHONUTF8|PYTHONHASHSEED)$`),
+		name:     regexp.MustCompile(`^python3(\.\d+)?$`),
+		variable: "PYTHONPATH=" + loaderDir,
+		early:    regexp.MustCompile(`^(PATH|PYTHON(DONTWRITEBYTECODE|UNBUFFERED|IOENCODING|UTF8|HASHSEED))$`),
+		own:      regexp.MustCompile(`^PYTHON`),
 	},
 	{
-		regexp.MustCompile(`^node(js)?$`), "NODE_OPTIONS=--require " + loaderDir + "/preload.cjs",
-		regexp.MustCompile(`^NODE_NO_WARNINGS$`),
+		name:     regexp.MustCompile(`^node(js)?$`),
+		variable: "NODE_OPTIONS=--require " + loaderDir + "/preload.cjs",
+		early:    regexp.MustCompile(`^NODE_NO_WARNINGS$`),
+		own:      regexp.MustCompile(`^(UV_|NODE_)`),
 	},
 }
 
 var (
-	// early are variables that act when any interpreter starts and cannot hurt
-	// then, for they name no file that only the function sees.
-	early = regexp.MustCompile(`^(HOME|LANG|LANGUAGE|LC_[A-Z]+|TZ)$`)
-	// foreign are variables that act when an interpreter, the dynamic loader or
-	// a library starts, in ways that only the function's own start can have.
-	foreign = regexp.MustCompile(`^(PYTHON|NODE_|LD_|GLIBC_|MALLOC_|OPENSSL_|UV_|ICU_|LOCPATH$|GCONV_PATH$|NLSPATH$|TZDIR$)`)
-	// harmless are among them by their name only.
-	harmless = regexp.MustCompile(`^(NODE_ENV|NODE_TLS_REJECT_UNAUTHORIZED)$`)
+	// early and foreign match what acts when any program of these starts.
+	early   = regexp.MustCompile(`^(HOME|LANG|LANGUAGE|LC_[A-Z]+|TZ)$`)
+	foreign = regexp.MustCompile(`^(LD_|GLIBC_|MALLOC_|OPENSSL_|ICU_|LOCPATH$|GCONV_PATH$|NLSPATH$|TZDIR$)`)
+	// late are variables that are only named as if they acted at the start.
+	late = regexp.MustCompile(`^(NODE_ENV|NODE_TLS_REJECT_UNAUTHORIZED)$`)
 )
 
 // kindOf returns the kind of interpreter that can become the program, the zero
@@ -122,7 +124,8 @@ func (l *loader) starting(env []string) (text string, ok bool) {
 		switch {
 		case early.MatchString(name), l.early.MatchString(name):
 			chosen = append(chosen, pair)
-		case foreign.MatchString(name) && !harmless.MatchString(name):
+		case late.MatchString(name):
+		case foreign.MatchString(name), l.own.MatchString(name):
 			return "", false
 		}
 		// Node would read other bytes differently from a message than from its

@@ -143,6 +143,7 @@ func (b *standby) become(p *program) *server {
 	for w := b.take(p.fn.Ref, k); w != nil; w = b.take(p.fn.Ref, k) {
 		s, err := b.machine.inherit(w, p)
 		if err == nil {
+			b.machine.Log.Debug("a replica was on standby", "function", p.fn.Ref, "instance", p.id)
 			return s
 		}
 		b.machine.Log.Warn("an interpreter on standby was of no use, so another one is started", "function", p.fn.Ref, "instance", p.id, "reason", err)
