@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -231,22 +232,24 @@ func (b *standby) lacking() *stock {
 // add makes one more.
 func (b *standby) add(ctx context.Context, s *stock) {
 	w, err := b.machine.hold(ctx, s.kind)
-	if ctx.Err() != nil {
-		b.discard(w)
-		return
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
+	case ctx.Err() != nil, s.users == 0:
+		b.discard(w)
 	case err != nil:
 		b.discard(w)
-		s.lost = mostLost
-		b.machine.Log.Warn("no interpreter can be kept on standby, so functions wait until it has started", "command", s.kind, "reason", err)
-	case s.users == 0:
-		b.discard(w)
+		b.lose(s, err)
 	default:
 		s.waiting = append(s.waiting, w)
 		go b.watch(s, w)
+	}
+}
+
+// lose counts an interpreter that was of no use; b.mu is held.
+func (b *standby) lose(s *stock, reason error) {
+	if s.lost++; s.lost == mostLost {
+		b.machine.Log.Warn("no interpreter is kept on standby any more, so functions wait until theirs has started", "command", s.kind, "reason", reason)
 	}
 }
 
@@ -260,9 +263,7 @@ func (b *standby) watch(s *stock, w *waiting) {
 		return
 	}
 	s.waiting = slices.Delete(s.waiting, i, i+1)
-	if s.lost++; s.lost == mostLost {
-		b.machine.Log.Warn("interpreters on standby end before they are needed, so no more are started", "command", s.kind, "reason", w.child.fate())
-	}
+	b.lose(s, errors.New("it "+w.child.fate()))
 	b.discard(w)
 	b.wake()
 }

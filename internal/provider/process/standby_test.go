@@ -4,6 +4,7 @@ package process_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -34,13 +35,13 @@ const pythonHandler = `import json, os, resource, signal, sys
 def handle(event, context):
     if event.path == "/crash":
         os._exit(7)
-    return str(eval(event.body)) if event.body else os.environ["answer"]
+    return str(eval(event.body)) if event.path == "/eval" else os.environ["answer"]
 `
 
 const nodeHandler = `const fs = require('node:fs')
 module.exports = async (event, context) => {
   if (event.path === '/crash') process.exit(7)
-  return context.succeed(Buffer.isBuffer(event.body) ? String(await eval(event.body.toString())) : process.env.answer)
+  return context.succeed(event.path === '/eval' ? String(await eval(event.body.toString())) : process.env.answer)
 }
 `
 
@@ -97,7 +98,7 @@ func standbyRig(t *testing.T, n int, s speech) *rig {
 // eval evaluates an expression in the function.
 func (r *rig) eval(replica lofn.Replica, expression string) string {
 	r.t.Helper()
-	out, err := call(r.t.Context(), replica, "/", expression)
+	out, err := call(r.t.Context(), replica, "/eval", expression)
 	if err != nil {
 		r.t.Fatalf("%s: %v: %s\nlog:\n%s", expression, err, out, r.log(replica.Function.Name))
 	}
@@ -109,12 +110,11 @@ func (r *rig) waited(replica lofn.Replica, s speech) bool {
 	return strings.Contains(r.eval(replica, s.own), "/var/openfaas/standby")
 }
 
-// asleep scales the function to nothing.
-func (r *rig) asleep(fn lofn.Function) {
+// asleep scales the function to nothing and waits until the replicas are gone.
+func (r *rig) asleep(fn lofn.Function, replicas ...lofn.Replica) {
 	r.t.Helper()
 	fn.Replicas = 0
-	r.ensure(fn)
-	r.state(fn, "asleep", func(now []lofn.Replica) bool { return len(now) == 0 })
+	r.gonewith(func(ctx context.Context) error { return r.Ensure(ctx, fn) }, replicas)
 }
 
 // woken scales the function to nothing and back until all of its replicas were
@@ -123,7 +123,7 @@ func (r *rig) woken(fn lofn.Function, s speech) (replicas []lofn.Replica) {
 	r.t.Helper()
 	replicas = r.deploy(fn)
 	eventually(r.t, "the replicas of "+fn.Name+" to have been on standby", func() bool {
-		r.asleep(fn)
+		r.asleep(fn, replicas...)
 		eventually(r.t, "interpreters to start", func() bool { return len(onStandby()) >= fn.Replicas })
 		replicas = r.deploy(fn)
 		return !slices.ContainsFunc(replicas, func(replica lofn.Replica) bool { return !r.waited(replica, s) })
@@ -317,7 +317,7 @@ func TestStandbyRunsWhatIsMain(t *testing.T) {
 			outcome := func(standby int, told string) (log string) {
 				platform := new(logBuffer)
 				r := newRig(t, func(c *process.Config) {
-					c.Standby, c.Log = standby, slog.New(slog.NewTextHandler(platform, &slog.HandlerOptions{Level: slog.LevelDebug}))
+					c.Standby, c.Log = standby, platform.logger()
 				})
 				r.isolated()
 				r.image("main", files, "mode=http", "fprocess="+test.command, "PYTHONDONTWRITEBYTECODE=1")
@@ -358,6 +358,10 @@ func TestStandbyRunsWhatIsMain(t *testing.T) {
 type logBuffer struct {
 	mu   sync.Mutex
 	text strings.Builder
+}
+
+func (b *logBuffer) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 func (b *logBuffer) Write(line []byte) (int, error) {
