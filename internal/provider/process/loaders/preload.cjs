@@ -9,12 +9,31 @@
 
 const fs = require('node:fs')
 const { isMainThread } = require('node:worker_threads')
-require('node:cluster')
-require('node:http')
+const http = require('node:http')
+const { Duplex } = require('node:stream')
 require('node:path')
 require('node:url')
+require('node:util')
 
 const CHANNEL = 3
+
+// rehearse answers a call that nobody made, and tries to listen where nobody
+// can. Node compiles its functions when they are called for the first time.
+function rehearse () {
+  const server = http.createServer((req, res) => {
+    req.resume()
+    res.sendDate = false // it would be remembered
+    res.setHeader('Content-Length', 1)
+    res.end(Buffer.from('x'))
+  })
+  server.on('error', () => {})
+  server.listen('/proc/nowhere')
+  server.close()
+  const caller = new Duplex({ read () {}, write (chunk, encoding, done) { done() } })
+  server.emit('connection', caller)
+  caller.emit('data', Buffer.from('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx'))
+  caller.destroy()
+}
 
 // receive tells the platform that all is loaded, and returns its message.
 function receive () {
@@ -40,6 +59,7 @@ function become (folder, environment) {
 
 // The program's own threads load this file too.
 if (isMainThread) {
+  rehearse()
   const [folder, ...environment] = receive()
   if (environment.length === 0) process.exit(0) // the platform does not need this process any more
   fs.writeSync(CHANNEL, 'b')
