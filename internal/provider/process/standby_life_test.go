@@ -55,17 +55,17 @@ func TestStandbyEndsWithItsLastFunction(t *testing.T) {
 		r := standbyRig(t, 2, s)
 		one, other := function("one", s.interpreter), function("other", s.interpreter)
 		replicas := append(r.deploy(one), r.deploy(other)...)
-		eventually(t, "two interpreters to wait", func() bool { return len(onStandby()) == 2 })
+		eventually(t, "two interpreters to wait", func() bool { return len(onStandby(os.Getpid())) == 2 })
 		r.gone(one, replicas[0])
 		r.woken(other, s)
-		eventually(t, "two interpreters to wait", func() bool { return len(onStandby()) == 2 })
+		eventually(t, "two interpreters to wait", func() bool { return len(onStandby(os.Getpid())) == 2 })
 		must(t, r.Remove(t.Context(), other.Ref))
-		eventually(t, "no interpreter to wait", func() bool { return len(onStandby()) == 0 })
+		eventually(t, "no interpreter to wait", func() bool { return len(onStandby(os.Getpid())) == 0 })
 		// And with the provider, at once.
 		r.deploy(one)
-		eventually(t, "two interpreters to wait", func() bool { return len(onStandby()) == 2 })
+		eventually(t, "two interpreters to wait", func() bool { return len(onStandby(os.Getpid())) == 2 })
 		must(t, r.Close(t.Context()))
-		if left := onStandby(); len(left) > 0 {
+		if left := onStandby(os.Getpid()); len(left) > 0 {
 			t.Errorf("processes %v outlived the provider", left)
 		}
 	})
@@ -79,8 +79,8 @@ func TestStandbyIsKilled(t *testing.T) {
 		fn := function("steady", s.interpreter, "answer=here")
 		replica := r.woken(fn, s)[0]
 		for range 2 {
-			eventually(t, "an interpreter to wait", func() bool { return len(onStandby()) == 1 })
-			for _, pid := range onStandby() {
+			eventually(t, "an interpreter to wait", func() bool { return len(onStandby(os.Getpid())) == 1 })
+			for _, pid := range onStandby(os.Getpid()) {
 				must(t, syscall.Kill(pid, syscall.SIGKILL))
 			}
 			r.asleep(fn, replica)
@@ -208,7 +208,7 @@ func TestStandbyIsOfTheInterpreterThatIsThereNow(t *testing.T) {
 	r := standbyRig(t, 1, s)
 	fn := function("pinned", "python3", "fprocess="+base+"/python3 index.py", "answer=here")
 	replicas := r.woken(fn, s)
-	eventually(t, "an interpreter to wait", func() bool { return len(onStandby()) == 1 })
+	eventually(t, "an interpreter to wait", func() bool { return len(onStandby(os.Getpid())) == 1 })
 	install("new")
 	r.asleep(fn, replicas...)
 	if got := r.eval(r.deploy(fn)[0], `os.readlink("/proc/self/exe")`); got != base+"/python3" {
@@ -245,5 +245,24 @@ func TestStandbyFailsQuietly(t *testing.T) {
 	}
 	if n := strings.Count(platform.String(), "not the interpreter itself"); n != 1 {
 		t.Errorf("it was said %d times", n)
+	}
+}
+
+// TestStandbyNeedsIsolation: without it, what a replica leaves behind is found
+// by its environment, which must be that of its start.
+func TestStandbyNeedsIsolation(t *testing.T) {
+	if os.Getenv("LOFN_TEST_PLAIN") == "" {
+		t.Skip("needs a machine that permits no isolation: TestAsOrdinaryUser makes one")
+	}
+	s := python(t)
+	r := newRig(t, func(c *process.Config) { c.Standby = 1 })
+	r.image("python3", s.files, s.env...)
+	fn := function("plain", "python3", "answer=here")
+	for range 3 {
+		replica := r.deploy(fn)[0]
+		if r.waited(replica, s) || r.answer(replica) != "here" {
+			t.Error("it was on standby")
+		}
+		r.asleep(fn, replica)
 	}
 }

@@ -124,15 +124,15 @@ func (r *rig) woken(fn lofn.Function, s speech) (replicas []lofn.Replica) {
 	replicas = r.deploy(fn)
 	eventually(r.t, "the replicas of "+fn.Name+" to have been on standby", func() bool {
 		r.asleep(fn, replicas...)
-		eventually(r.t, "interpreters to start", func() bool { return len(onStandby()) >= fn.Replicas })
+		eventually(r.t, "interpreters to start", func() bool { return len(onStandby(os.Getpid())) >= fn.Replicas })
 		replicas = r.deploy(fn)
 		return !slices.ContainsFunc(replicas, func(replica lofn.Replica) bool { return !r.waited(replica, s) })
 	})
 	return replicas
 }
 
-// onStandby returns the processes of this test that wait.
-func onStandby() (pids []int) {
+// onStandby returns the interpreters of a platform that wait.
+func onStandby(platform int) (pids []int) {
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -142,7 +142,7 @@ func onStandby() (pids []int) {
 		env, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
 		status, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "status"))
 		mounts, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "mountinfo"))
-		if bytes.Contains(env, []byte("/var/openfaas/standby")) && bytes.Contains(status, []byte(fmt.Sprintf("PPid:\t%d\n", os.Getpid()))) &&
+		if bytes.Contains(env, []byte("/var/openfaas/standby")) && bytes.Contains(status, []byte(fmt.Sprintf("PPid:\t%d\n", platform))) &&
 			!bytes.Contains(mounts, []byte(" "+lofn.AppDir+" ")) {
 			pids = append(pids, pid)
 		}
