@@ -186,14 +186,7 @@ func TestStandbyIsNotForEverybody(t *testing.T) {
 
 // TestStandbyIsOfTheInterpreterThatIsThereNow replaces an interpreter.
 func TestStandbyIsOfTheInterpreterThatIsThereNow(t *testing.T) {
-	if os.Getuid() != 0 || ownNamespace() {
-		t.Skip("needs root, for a folder outside of /tmp")
-	}
-	s := python(t)
-	base, err := os.MkdirTemp("/var", "lofn-standby")
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(base) })
-	must(t, os.Chmod(base, 0o755))
+	s, base := python(t), visibleFolder(t)
 	real, err := filepath.EvalSymlinks("/usr/bin/python3")
 	if err != nil {
 		t.Skip("needs /usr/bin/python3")
@@ -221,14 +214,7 @@ func TestStandbyIsOfTheInterpreterThatIsThereNow(t *testing.T) {
 
 // TestStandbyFailsQuietly has an interpreter that cannot wait.
 func TestStandbyFailsQuietly(t *testing.T) {
-	if os.Getuid() != 0 || ownNamespace() {
-		t.Skip("needs root, for a folder outside of /tmp")
-	}
-	s := python(t)
-	base, err := os.MkdirTemp("/var", "lofn-standby")
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(base) })
-	must(t, os.Chmod(base, 0o755))
+	s, base := python(t), visibleFolder(t)
 	must(t, os.WriteFile(filepath.Join(base, "python3"), []byte("#!/bin/sh\nexec /usr/bin/python3 \"$@\"\n"), 0o755))
 	platform := new(logBuffer)
 	r := newRig(t, func(c *process.Config) { c.Standby, c.Log = 1, platform.logger() })

@@ -301,6 +301,7 @@ func TestStandbyRunsWhatIsMain(t *testing.T) {
 		"syntax":    {"python3 main.py", "main.py", "print('unfinished'\n"},
 		"absent":    {"python3 other.py", "main.py", ""},
 		"shadow":    {"python3 main.py", "main.py", "import json, sys\nprint(json.__file__, sys.argv, sys.path[0], 'sitecustomize' in sys.modules, flush=True)\nsys.exit(4)\n"},
+		"astray":    {"python3 no/such/folder.py", "main.py", ""},
 		"interrupt": {"python3 main.py", "main.py", "import os, signal\nos.write(1, b'x')\nraise KeyboardInterrupt\n"},
 		"throw":     {"node main.js", "main.js", "console.log(require.main === module, process.argv, __filename)\nfunction f () { throw new TypeError('no luck') }\nf()\n"},
 		"module":    {"node main.mjs a b", "main.mjs", "import fs from 'node:fs'\nconsole.log(import.meta.url, process.argv, typeof require)\nawait Promise.reject(new Error('no luck'))\n"},

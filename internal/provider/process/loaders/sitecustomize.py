@@ -39,7 +39,10 @@ def receive():
 def shadowed():
     """Says whether the program brings a module in place of one loaded here."""
     folder = os.path.dirname(os.path.realpath(sys.argv[0]))
-    own = {name.split(".")[0] for name in os.listdir(folder)}
+    try:
+        own = {name.split(".")[0] for name in os.listdir(folder)}
+    except OSError:
+        return True  # Python itself says best what is wrong
     loaded = {name.split(".")[0] for name in sys.modules.keys() - known}
     return not own.isdisjoint(loaded)
 
@@ -62,6 +65,11 @@ if len(message) < 2:
     os._exit(0)  # the platform does not need this process any more
 os.write(CHANNEL, b"b")
 os.close(CHANNEL)
-become(message[0], message[1:])
+try:
+    become(message[0], message[1:])
+except BaseException:
+    # Python would go on without.
+    traceback.print_exc()
+    os._exit(1)
 # The machine may have a module of this name too.
 import sitecustomize
