@@ -89,7 +89,7 @@ func inBoth(t *testing.T, test func(*testing.T, speech)) {
 // standbyRig is a provider that keeps n interpreters of a kind waiting, with an
 // image of the language that has the interpreter's name.
 func standbyRig(t *testing.T, n int, s speech) *rig {
-	r := newRig(t, func(c *process.Config) { c.Standby = n })
+	r := newRig(t, func(c *process.Config) { c.Standby, c.Environ = n, []string{"PATH=" + os.Getenv("PATH")} })
 	r.isolated()
 	r.image(s.interpreter, s.files, s.env...)
 	return r

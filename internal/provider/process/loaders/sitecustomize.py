@@ -48,7 +48,11 @@ def shadowed():
 
 
 def become(folder, environment):
+    # Python itself sets this one where the locale is "C".
+    locale = os.environb.get(b"LC_CTYPE")
     os.environb.clear()
+    if locale is not None:
+        os.environb[b"LC_CTYPE"] = locale
     os.environb.update(pair.split(b"=", 1) for pair in environment)
     os.chdir(folder)
     if shadowed():
