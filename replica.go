@@ -1,6 +1,9 @@
 package lofn
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // State is where a replica is in its life.
 type State string
@@ -40,6 +43,45 @@ type Replica struct {
 	// Failures counts how often it failed since it last served for a while.
 	Failures int       `json:"failures,omitempty"`
 	Since    time.Time `json:"since"`
+	// Startup says of a replica that was Ready what its last start took.
+	Startup Startup `json:"startup,omitzero"`
+}
+
+// Startup is how long the parts of a replica's start took, in nanoseconds and
+// in their order. A part that its provider does not know is 0.
+type Startup struct {
+	// Wait is for its turn: only so many replicas start at one moment.
+	Wait time.Duration `json:"wait,omitempty"`
+	// Prepare is for what surrounds its processes.
+	Prepare time.Duration `json:"prepare,omitempty"`
+	// Exec is until its program was executed.
+	Exec time.Duration `json:"exec,omitempty"`
+	// Listen is the program's own time until it listened.
+	Listen time.Duration `json:"listen,omitempty"`
+	// Accept is until it was seen to accept connections.
+	Accept time.Duration `json:"accept,omitempty"`
+}
+
+// Parts yields the parts that are known, by name.
+func (s Startup) Parts() iter.Seq2[string, time.Duration] {
+	return func(yield func(string, time.Duration) bool) {
+		for _, part := range []struct {
+			name string
+			took time.Duration
+		}{{"wait", s.Wait}, {"prepare", s.Prepare}, {"exec", s.Exec}, {"listen", s.Listen}, {"accept", s.Accept}} {
+			if part.took > 0 && !yield(part.name, part.took) {
+				return
+			}
+		}
+	}
+}
+
+// Total is what all parts took together.
+func (s Startup) Total() (sum time.Duration) {
+	for _, took := range s.Parts() {
+		sum += took
+	}
+	return sum
 }
 
 // Lease is the right of one call to use one replica, from before its first

@@ -89,6 +89,8 @@ type FunctionStatus struct {
 	Defaults   map[string]string `json:"defaults,omitempty"`
 	Generation int64             `json:"generation,omitempty"`
 	Instances  []Replica         `json:"instances,omitempty"`
+	// Scaling is lofn's own too, and nil in lists.
+	Scaling *ScalingStatus `json:"scaling,omitempty"`
 }
 
 // FunctionUsage is in thousandths of a core and in bytes.

@@ -143,8 +143,8 @@ func TestProcessesThatServe(t *testing.T) {
 }
 
 func TestParseStat(t *testing.T) {
-	const stat = "42 (a) b (c) S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 1234 0 0\n"
-	if got, err := parseStat(stat); err != nil || got != (process{pid: 42, parent: 7, started: 1234}) {
+	const stat = "42 (a) b (c) S 7 1 1 0 -1 0 0 0 0 0 20 3 0 0 0 0 0 0 1234 0 0\n"
+	if got, err := parseStat(stat); err != nil || got != (process{pid: 42, parent: 7, started: 1234, used: 23}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := parseStat("42 (a) S 7"); err == nil {

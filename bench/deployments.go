@@ -15,28 +15,6 @@ func (p *platform) gatewayCall() load.Target {
 	return load.Target{Name: wayGateway, Network: "tcp", Address: p.address, Path: "/function/bench"}
 }
 
-// measureColdCalls times calls to a function that has no replica.
-func measureColdCalls(ctx context.Context, p *platform, o options) error {
-	var times []time.Duration
-	for range o.coldCalls {
-		if err := p.Scale(ctx, benchRef(), 0); err != nil {
-			return err
-		}
-		if _, err := p.ready(ctx, benchRef(), 0); err != nil {
-			return err
-		}
-		r, err := load.Run(ctx, p.gatewayCall(), load.Plan{Connections: 1})
-		if err != nil {
-			return err
-		}
-		times = append(times, r.P50)
-	}
-	slices.Sort(times)
-	heading("Cold calls", "%d calls to the same function at zero replicas, each until its answer was complete: median %s, slowest %s.",
-		len(times), milli(times[len(times)/2]), milli(times[len(times)-1]))
-	return nil
-}
-
 // deployMany deploys functions of the same image, and returns how long it took
 // until each was accepted.
 func (p *platform) deployMany(ctx context.Context, prefix string, n int, labels map[string]string) (refs []lofn.Ref, accepted []time.Duration, err error) {

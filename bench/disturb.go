@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -96,26 +93,14 @@ func killReplicas(ctx context.Context, p *platform, d lofn.Deployment) (string, 
 	return counted(killed, "kill"), err
 }
 
-// killInstance kills the processes of an instance, which tell by their
-// environment what they belong to, and reports whether there were any.
+// killInstance kills the processes of an instance, and reports whether there
+// were any.
 func killInstance(id string) (found bool, err error) {
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		return false, err
-	}
-	for _, path := range environs {
-		environ, err := os.ReadFile(path)
-		if err != nil || !slices.Contains(strings.Split(string(environ), "\x00"), "LOFN_INSTANCE="+id) {
-			continue // another's, or it has ended
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			return found, err
-		}
-		found = true
+	pids, err := pidsOf(id)
+	for _, pid := range pids {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return found, err
+			return true, err
 		}
 	}
-	return found, nil
+	return len(pids) > 0, err
 }

@@ -27,6 +27,8 @@ type options struct {
 	functions int
 	deploy    int
 	coldCalls int
+	coldRate  float64
+	coldFor   time.Duration
 	phases    string
 	phase     time.Duration
 	rate      float64
@@ -45,13 +47,15 @@ var sections = []section{
 	{"latency", measureLatency},
 	{"streams", measureStreams},
 	{"overload", measureOverload},
-	{"cold", measureColdCalls},
+	{"cold", measureCold},
+	{"herd", measureHerd},
+	{"step", measureStep},
 	{"functions", measureManyFunctions},
 	{"deployments", measureDeployments},
 	{"change", measureChange},
 }
 
-const everyday = "calls,latency,streams,overload,cold,functions,deployments"
+const everyday = "calls,latency,streams,overload,cold,herd,step,functions,deployments"
 
 func main() {
 	var o options
@@ -62,7 +66,9 @@ func main() {
 	flag.IntVar(&o.gibibytes, "gib", 1, "streams: how many GiB to send, and to receive")
 	flag.IntVar(&o.functions, "functions", 200, "functions: how many to deploy, without a replica")
 	flag.IntVar(&o.deploy, "deploy", 100, "deployments: how many functions to deploy, with a replica each")
-	flag.IntVar(&o.coldCalls, "cold", 20, "cold: how many calls to make")
+	flag.IntVar(&o.coldCalls, "cold", 30, "cold: how many calls to make to each function")
+	flag.Float64Var(&o.coldRate, "cold-rate", 200, "cold: sustained, how many cold starts are due each second")
+	flag.DurationVar(&o.coldFor, "cold-for", 10*time.Second, "cold: sustained, for how long")
 	flag.StringVar(&o.phases, "phases", usualPhases, "change: what to do to the platform under load; there is upgrade too")
 	flag.DurationVar(&o.phase, "phase", 25*time.Second, "change: how long each phase is")
 	flag.Float64Var(&o.rate, "rate", 3000, "change, functions: calls per second meanwhile")

@@ -28,10 +28,10 @@ const stackFile = `version: 1.0
 provider:
   name: openfaas
 functions:
-  bench:
-    lang: golang-middleware
-    handler: ./bench
-    image: bench:latest
+  %[1]s:
+    lang: %[2]s
+    handler: ./%[1]s
+    image: %[1]s:latest
 `
 
 // platform is a lofn of its own in a throw-away folder, with one function
@@ -84,7 +84,7 @@ func startPlatform(ctx context.Context, binary string) (p *platform, err error) 
 	if err := p.connect(ctx, filepath.Join(p.data, "secrets")); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, tail(log.Name()))
 	}
-	return p, p.deployBench(ctx, binary)
+	return p, p.deployBench(ctx)
 }
 
 // freeAddress returns an address that nobody listens on at the moment.
@@ -135,23 +135,33 @@ func (p *platform) connect(ctx context.Context, secrets string) error {
 }
 
 // deployBench builds and deploys the function as a user does.
-func (p *platform) deployBench(ctx context.Context, binary string) error {
-	work := filepath.Join(p.dir, "work")
-	for name, content := range map[string]string{"stack.yml": stackFile, "bench/handler.go": handler, "bench/go.mod": "module handler/function\n\ngo 1.22\n"} {
-		path := filepath.Join(work, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			return err
-		}
-	}
-	if err := p.lofn(ctx, nil, "up", "-f", "stack.yml"); err != nil {
-		return err
-	}
-	status, err := p.ready(ctx, benchRef(), 1)
+func (p *platform) deployBench(ctx context.Context) error {
+	status, err := p.up(ctx, benchRef(), "golang-middleware", map[string]string{"handler.go": handler, "go.mod": "module handler/function\n\ngo 1.22\n"})
 	p.image = status.Image
 	return err
+}
+
+// up builds a function of the files and deploys it, and waits for a replica.
+func (p *platform) up(ctx context.Context, ref lofn.Ref, language string, files map[string]string) (lofn.FunctionStatus, error) {
+	work := filepath.Join(p.dir, "work")
+	stack := ref.Name + ".yml"
+	all := map[string]string{stack: fmt.Sprintf(stackFile, ref.Name, language)}
+	for name, content := range files {
+		all[filepath.Join(ref.Name, name)] = content
+	}
+	for name, content := range all {
+		path := filepath.Join(work, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return lofn.FunctionStatus{}, err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			return lofn.FunctionStatus{}, err
+		}
+	}
+	if err := p.lofn(ctx, nil, "up", "-f", stack); err != nil {
+		return lofn.FunctionStatus{}, err
+	}
+	return p.ready(ctx, ref, 1)
 }
 
 func benchRef() lofn.Ref { return lofn.Ref{Namespace: lofn.DefaultNamespace, Name: "bench"} }

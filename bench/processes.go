@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // process is what the kernel says of one.
 type process struct {
 	pid, parent int
 	started     uint64 // in ticks since the machine was started
+	used        uint64 // of the processor, in ticks
 }
 
 // allProcesses returns those that there are; some may have ended since.
@@ -37,7 +39,20 @@ func allProcesses() ([]process, error) {
 	return all, nil
 }
 
-// parseStat reads the fields 1, 4 and 22 of proc_pid_stat(5). The name, in
+// tick is USER_HZ, the same on all architectures that Go knows.
+const tick = time.Second / 100
+
+// processorTimeOf is what a process has used itself.
+func processorTimeOf(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	p, err := parseStat(string(text))
+	return time.Duration(p.used) * tick, err
+}
+
+// parseStat reads the fields 1, 4, 14, 15 and 22 of proc_pid_stat(5). The name, in
 // brackets, may hold anything.
 func parseStat(text string) (p process, err error) {
 	pid, _, _ := strings.Cut(text, " ")
@@ -50,6 +65,13 @@ func parseStat(text string) (p process, err error) {
 	}
 	if p.parent, err = strconv.Atoi(fields[1]); err != nil {
 		return p, err
+	}
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseUint(field, 10, 64)
+		if err != nil {
+			return p, err
+		}
+		p.used += n
 	}
 	p.started, err = strconv.ParseUint(fields[19], 10, 64)
 	return p, err
@@ -97,6 +119,27 @@ func servingAt(data string) ([]int, error) {
 	pids := make([]int, len(all))
 	for i, p := range all {
 		pids[i] = p.pid
+	}
+	return pids, nil
+}
+
+// pidsOf returns the processes of an instance, which tell by their environment
+// what they belong to.
+func pidsOf(id string) (pids []int, err error) {
+	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range environs {
+		environ, err := os.ReadFile(path)
+		if err != nil || !slices.Contains(strings.Split(string(environ), "\x00"), "LOFN_INSTANCE="+id) {
+			continue // another's, or it has ended
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			return pids, err
+		}
+		pids = append(pids, pid)
 	}
 	return pids, nil
 }

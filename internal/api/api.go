@@ -33,6 +33,14 @@ type invocations interface {
 	Invocations(lofn.Ref) float64
 }
 
+// scaler says how many replicas functions shall have, and why.
+type scaler interface {
+	// Check reports why a function could not be scaled as it says.
+	Check(lofn.Function) error
+	// Status tells what was last decided, nil for an unknown function.
+	Status(lofn.Ref) *lofn.ScalingStatus
+}
+
 // Config is what an API works with. Resolver and Usage may be nil: not every
 // provider has them.
 type Config struct {
@@ -43,6 +51,7 @@ type Config struct {
 	Usage       lofn.UsageReporter
 	Logs        lofn.LogStreamer
 	Replicas    replicas
+	Scaler      scaler
 	Invocations invocations
 	Auth        auth.Authenticator
 	Info        lofn.Info

@@ -15,6 +15,8 @@ import (
 	"lofn"
 	"lofn/internal/api"
 	"lofn/internal/auth/basic"
+	"lofn/internal/pool"
+	"lofn/internal/scale"
 	"lofn/internal/store/mem"
 )
 
@@ -73,7 +75,7 @@ func start(t *testing.T) server {
 	runs := nothingRuns{s.functions}
 	ts := httptest.NewServer(api.New(api.Config{
 		Functions: s.functions, Namespaces: namespaces, Secrets: s.secrets, Resolver: images{}, Logs: oneLine{},
-		Replicas: runs, Invocations: runs, Auth: basic.Credentials{User: "admin", Password: "secret"},
+		Replicas: runs, Scaler: scale.New(scale.Config{Pool: pool.New(pool.Config{})}), Invocations: runs, Auth: basic.Credentials{User: "admin", Password: "secret"},
 		Info: lofn.Info{Arch: "x86_64"}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(ts.Close)

@@ -30,7 +30,7 @@ func (a *API) getFunction(w http.ResponseWriter, r *http.Request) error {
 		return unknownFunction(ref, err)
 	}
 	status := a.status(record.Value)
-	status.Instances = a.Replicas.Replicas(ref)
+	status.Instances, status.Scaling = a.Replicas.Replicas(ref), a.Scaler.Status(ref)
 	if wants := r.URL.Query().Get("usage"); a.Usage != nil && (wants == "1" || wants == "true") {
 		usage, err := a.Usage.Usage(r.Context(), ref)
 		if err != nil {
@@ -177,15 +177,17 @@ func (a *API) admit(r *http.Request, fn *lofn.Function) error {
 		}
 	}
 	if a.Resolver == nil {
-		return nil
+		return a.Scaler.Check(*fn)
 	}
 	image, err := a.Resolver.Resolve(ctx, *fn)
 	if err != nil {
 		return err
 	}
 	fn.Digest, fn.Defaults = image.Digest, image.Defaults
-	_, err = fn.Policy() // for what the image says
-	return err
+	if _, err = fn.Policy(); err != nil { // for what the image says
+		return err
+	}
+	return a.Scaler.Check(*fn)
 }
 
 func (a *API) deleteFunction(w http.ResponseWriter, r *http.Request) error {

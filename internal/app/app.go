@@ -178,6 +178,7 @@ func (p *platform) serve(ctx context.Context, ports *ports, serving func()) erro
 	defer stopLoops()
 	var running sync.WaitGroup
 	running.Go(func() { p.reconciler.Run(loops) })
+	running.Go(func() { p.scaler.Run(loops) })
 	running.Go(func() { p.syncSecrets(loops) })
 
 	select {

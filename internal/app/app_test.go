@@ -112,6 +112,17 @@ func status(p *platform, name string) lofn.FunctionStatus {
 	return s
 }
 
+// metrics returns those of the platform, or nothing if it does not answer.
+func metrics(p *platform) string {
+	resp, err := http.Get(p.MetricsURL + "/metrics")
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	data, _ := io.ReadAll(resp.Body)
+	return string(data)
+}
+
 func TestStoppingLetsCallsFinishAndEndsStreams(t *testing.T) {
 	p := newPlatform(t)
 	p.start()
@@ -146,13 +157,7 @@ func TestStoppingLetsCallsFinishAndEndsStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.eventually("the call is under way", func() bool {
-		resp, err := http.Get(p.MetricsURL + "/metrics")
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		data, _ := io.ReadAll(resp.Body)
-		return strings.Contains(string(data), `gateway_function_invocation_inflight{function_name="fn.openfaas-fn"} 1`)
+		return strings.Contains(metrics(p), `gateway_function_invocation_inflight{function_name="fn.openfaas-fn"} 1`)
 	})
 	stopped := make(chan int)
 	go func() { stopped <- p.stop() }()
@@ -176,6 +181,21 @@ func TestStoppingLetsCallsFinishAndEndsStreams(t *testing.T) {
 	if code := <-stopped; code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+func TestWhatAStartTookIsReported(t *testing.T) {
+	p := newPlatform(t)
+	p.start()
+	p.push("fn:latest", nil)
+	p.must(202, "POST", "/system/functions", deployment("fn", "fn:latest", "here", ""))
+	p.must(200, "GET", "/function/fn", "")
+	instances := status(p, "fn").Instances
+	if len(instances) != 1 || instances[0].Startup.Total() <= 0 {
+		t.Errorf("instances: %+v", instances)
+	}
+	p.eventually("the start is counted", func() bool {
+		return strings.Contains(metrics(p), `lofn_cold_start_seconds_count{function_name="fn.openfaas-fn",part="total"} 1`)
+	})
 }
 
 func TestWhatCannotBeDeployedIsRefusedAndChangesNothing(t *testing.T) {

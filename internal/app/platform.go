@@ -22,6 +22,8 @@ import (
 	"lofn/internal/pool"
 	"lofn/internal/provider/process"
 	"lofn/internal/registry"
+	"lofn/internal/scale"
+	"lofn/internal/schedule"
 	"lofn/internal/store/jetstream"
 	"lofn/internal/telemetry"
 	"lofn/internal/ui"
@@ -55,6 +57,7 @@ type platform struct {
 	pool       *pool.Pool
 	caller     *invoke.Caller
 	provider   *process.Provider
+	scaler     *scale.Scaler
 	reconciler *deploy.Reconciler
 }
 
@@ -88,8 +91,8 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		return err
 	}
 	p.metrics = telemetry.New()
-	// The pool wakes the reconciler, which informs the pool.
-	p.pool = pool.New(func(ref lofn.Ref) { p.reconciler.Wake(ref) })
+	// The pool pokes the scaler, which has the reconciler inform the pool.
+	p.pool = pool.New(pool.Config{Poke: func(ref lofn.Ref) { p.scaler.Poke(ref) }})
 	p.caller = invoke.NewCaller(p.pool)
 	p.provider, err = process.New(process.Config{
 		RunDir:     p.data.join("run"),
@@ -97,6 +100,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		Secrets:    secretValues{p.secrets},
 		Logs:       p.journal,
 		Drain:      p.pool.Drain,
+		Started:    p.metrics.ReplicaStarted,
 		GatewayURL: url,
 		Hide:       []string{p.data.path},
 		Standby:    p.options.Standby,
@@ -105,8 +109,11 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 	if err != nil {
 		return fmt.Errorf("process provider: %w", err)
 	}
+	p.scaler = scale.New(scale.Config{
+		Pool: p.pool, Scale: p.scale, Usage: p.provider, Warm: warm, Before: p.before.had, Event: p.event, Log: p.log,
+	})
 	p.reconciler = deploy.New(deploy.Config{
-		Functions: p.functions, Provider: p.provider, Pool: p.pool, Removed: p.removed, Log: p.log,
+		Functions: p.functions, Provider: p.provider, Pool: p.pool, Scaler: p.scaler, Removed: p.removed, Log: p.log,
 	})
 	p.metrics.CountReplicas(func(yield func(lofn.Ref, int, int)) {
 		for _, c := range p.reconciler.Counts() {
@@ -190,7 +197,7 @@ func (p *platform) front(calls *gateway.Gateway) http.Handler {
 	control := api.New(api.Config{
 		Functions: p.functions, Namespaces: p.namespaces, Secrets: p.secrets,
 		Resolver: p.provider, Usage: p.provider, Logs: followUntil{p.journal, p.streams},
-		Replicas: p.reconciler, Invocations: p.metrics,
+		Replicas: p.reconciler, Scaler: p.scaler, Invocations: p.metrics,
 		Auth: p.auth, Info: p.info(), Now: time.Now, Log: p.log,
 	})
 	mux := http.NewServeMux()
@@ -270,6 +277,21 @@ func (p *platform) syncSecrets(ctx context.Context) {
 }
 
 // removed clears what is kept of a function that is gone.
+// scale carries out what the scaler decided.
+func (p *platform) scale(ref lofn.Ref, revision lofn.Revision, replicas int) {
+	p.reconciler.Scale(ref, revision, replicas)
+}
+
+// event puts what happened to a function into its log.
+func (p *platform) event(ref lofn.Ref, text string) {
+	p.journal.Append(ref, "scaler", "lofn: "+text)
+}
+
+// warm reads when a function is kept warm, in this machine's time.
+func warm(text string) (scale.Window, error) {
+	return schedule.Parse(text, time.Local)
+}
+
 func (p *platform) removed(ref lofn.Ref) {
 	p.metrics.Forget(ref)
 	if err := p.journal.Remove(ref); err != nil {

@@ -33,6 +33,14 @@ func succeed(ctx context.Context, line *handover.Line) (*predecessor, error) {
 	return &predecessor{line: line, estate: *m.Estate, gone: make(chan struct{})}, nil
 }
 
+// had is how many replicas took calls of a function.
+func (p *predecessor) had(ref lofn.Ref) int {
+	if p == nil {
+		return 0
+	}
+	return p.estate.Ready[ref.Host()]
+}
+
 // listen keeps what the predecessor's replicas write, to its end.
 func (p *predecessor) listen(j *journal) {
 	defer close(p.gone)
@@ -77,9 +85,6 @@ const successionTime = 2 * time.Minute
 func (p *platform) catchUp(ctx context.Context) error {
 	if p.before == nil {
 		return nil
-	}
-	for host := range p.before.estate.Ready {
-		p.reconciler.Wake(lofn.ParseHost(host))
 	}
 	limit := time.NewTimer(successionTime)
 	defer limit.Stop()

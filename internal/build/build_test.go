@@ -57,6 +57,15 @@ func write(t *testing.T, dir, name, text string) {
 	}
 }
 
+// unlessShort skips a test in which a toolchain or a package manager works for
+// seconds.
+func unlessShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short")
+	}
+}
+
 func TestSameInputSameDigest(t *testing.T) {
 	for _, lang := range allTemplates() {
 		t.Run(lang, func(t *testing.T) {
@@ -217,6 +226,7 @@ func headers(t *testing.T, image v1.Image) []*tar.Header {
 }
 
 func TestGoForAnotherProcessor(t *testing.T) {
+	unlessShort(t)
 	needs(t, "golang-middleware")
 	images := openImages(t)
 	result := mustBuild(t, build.Request{
@@ -260,6 +270,7 @@ func TestMachineCodeForAnotherProcessorIsRefused(t *testing.T) {
 
 // TestPythonRequirements installs a wheel that lies in the handler folder.
 func TestPythonRequirements(t *testing.T) {
+	unlessShort(t)
 	needs(t, "python3-http")
 	if exec.Command("python3", "-m", "pip", "--version").Run() != nil {
 		t.Skip("needs pip on this machine")
@@ -360,6 +371,7 @@ func wheel(t *testing.T, file string) {
 // TestNodeDependencies installs a package that lies in the handler folder, and
 // one for the tests that must not reach the image.
 func TestNodeDependencies(t *testing.T) {
+	unlessShort(t)
 	needs(t, "npm")
 	dir, images := workingFolder(t, "node22"), openImages(t)
 	for _, name := range []string{"greet", "check"} {
@@ -388,6 +400,7 @@ func TestNodeDependencies(t *testing.T) {
 }
 
 func TestUnreachablePackageIndex(t *testing.T) {
+	unlessShort(t)
 	needs(t, "python3-http")
 	if exec.Command("python3", "-m", "pip", "--version").Run() != nil {
 		t.Skip("needs pip on this machine")
@@ -412,6 +425,7 @@ func TestUnreachablePackageIndex(t *testing.T) {
 }
 
 func TestGoModulesAndTests(t *testing.T) {
+	unlessShort(t)
 	needs(t, "golang-middleware")
 	dir, images := workingFolder(t, "golang-middleware"), openImages(t)
 	write(t, dir, "fn/go.mod", "module handler/function\n\ngo 1.21\n\nrequire example.com/greet v1.0.0\n\nreplace example.com/greet => ./greet\n")

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -193,6 +194,7 @@ func (p *program) printDescription(d description, verbose bool) error {
 	s.line("Status", d.state())
 	s.line("Replicas", count(d.Replicas))
 	s.line("Available Replicas", count(d.AvailableReplicas))
+	s.list("Scaling", scaling(d.Scaling))
 	s.line("Invocations", strconv.Itoa(d.InvocationCount))
 	s.line("Image", d.Image)
 	s.line("Digest", d.Digest)
@@ -222,6 +224,22 @@ func (d description) state() string {
 		return d.Status
 	}
 	return d.Status + ", update failing: " + d.UpdateFailing
+}
+
+// scaling says how many replicas there shall be, and why.
+func scaling(s *lofn.ScalingStatus) []string {
+	if s == nil {
+		return nil // an older platform
+	}
+	how := "by hand"
+	if s.Type != "" {
+		how = fmt.Sprintf("by %s, from %d to %d replicas", s.Type, s.Min, s.Max)
+	}
+	lines := []string{how, fmt.Sprintf("%d since %s: %s", s.Replicas, s.Since.Format(time.RFC3339), s.Reason)}
+	if s.Problem != "" {
+		lines = append(lines, "Problem: "+s.Problem)
+	}
+	return lines
 }
 
 func orDefault(process string) string {
@@ -259,6 +277,10 @@ func (p *program) printInstances(instances []lofn.Replica) error {
 	}
 	p.outf("Instances:\n")
 	head := []string{"  Instance", "State", "Restarts", "Since"}
+	timed := slices.ContainsFunc(instances, func(i lofn.Replica) bool { return i.Startup.Total() > 0 })
+	if timed {
+		head = append(head, "Started In")
+	}
 	explained := slices.ContainsFunc(instances, func(i lofn.Replica) bool { return i.Reason != "" })
 	if explained {
 		head = append(head, "Reason")
@@ -270,10 +292,29 @@ func (p *program) printInstances(instances []lofn.Replica) error {
 			since = i.Since.Format(time.RFC3339)
 		}
 		row := []string{"  " + i.ID, string(i.State), strconv.Itoa(i.Restarts), since}
+		if timed {
+			row = append(row, startedIn(i.Startup))
+		}
 		if explained {
 			row = append(row, i.Reason)
 		}
 		t.row(row...)
 	}
 	return t.flush()
+}
+
+// startedIn tells what a start took and of which parts that is made up, without
+// those that would round to nothing.
+func startedIn(s lofn.Startup) string {
+	if s.Total() == 0 {
+		return ""
+	}
+	in := func(d time.Duration) string { return strconv.FormatFloat(d.Seconds()*1000, 'f', 1, 64) }
+	var parts []string
+	for name, took := range s.Parts() {
+		if text := in(took); text != "0.0" {
+			parts = append(parts, name+" "+text)
+		}
+	}
+	return strings.TrimSuffix(in(s.Total())+" ms: "+strings.Join(parts, ", "), ": ")
 }

@@ -15,7 +15,8 @@ func (p *program) scaleCommand() *cobra.Command {
 		Long: `Asks for so many replicas of a function, 0 to stop it until it is called or scaled
 again. The command returns when the platform accepted the number. The label
 com.openfaas.scale.max of the function is the most that may be asked for. A
-deployment keeps the number, but for at least com.openfaas.scale.min.`,
+deployment keeps the number, but for at least com.openfaas.scale.min. Where the
+function's labels let its load decide, the number holds for a while only.`,
 		Example:           "  lofn scale hello 3\n  lofn scale hello 0 --namespace dev",
 		Args:              nameAndReplicas,
 		ValidArgsFunction: t.completeFunctions,

@@ -21,11 +21,20 @@ type pool interface {
 	Update(lofn.Replica)
 }
 
+// scaler says how many replicas functions shall have.
+type scaler interface {
+	// Declare makes a function known, or what is new about it, and returns its
+	// count. first says that it was in the store before there was a scaler.
+	Declare(fn lofn.Function, revision lofn.Revision, first bool) int
+	Forget(lofn.Ref)
+}
+
 // Config is what a Reconciler works with.
 type Config struct {
 	Functions lofn.Store[lofn.Function]
 	Provider  lofn.Provider
 	Pool      pool
+	Scaler    scaler
 	// Removed, if not nil, is told of every function that was removed and of
 	// which nothing runs any more. A function of the same name that comes
 	// after it waits until the call returns, as does every other, so it must
@@ -43,11 +52,9 @@ type Reconciler struct {
 	end  context.CancelFunc
 
 	mu sync.Mutex
-	// wanted holds the functions as the store has them, woken the replica
-	// counts of those that a call woke from zero; a change in the store ends
-	// that.
+	// wanted holds the functions as the store has them, but for their replica
+	// counts, which are the scaler's.
 	wanted map[lofn.Ref]lofn.Function
-	woken  map[lofn.Ref]int
 	// revisions are those at which the functions in wanted were read; seen is
 	// closed and replaced when they change.
 	revisions map[lofn.Ref]lofn.Revision
@@ -66,7 +73,6 @@ func New(c Config) *Reconciler {
 		Config:    c,
 		synced:    make(chan struct{}),
 		wanted:    make(map[lofn.Ref]lofn.Function),
-		woken:     make(map[lofn.Ref]int),
 		revisions: make(map[lofn.Ref]lofn.Revision),
 		seen:      make(chan struct{}),
 		tasks:     make(map[lofn.Ref]*task),
@@ -117,7 +123,7 @@ func (r *Reconciler) Counts() []Count {
 	defer r.mu.Unlock()
 	counts := make([]Count, 0, len(r.wanted))
 	for ref, fn := range r.wanted {
-		c := Count{Function: ref, Wanted: r.effective(fn).Replicas}
+		c := Count{Function: ref, Wanted: fn.Replicas}
 		for _, replica := range r.replicas[ref] {
 			if replica.State == lofn.Ready {
 				c.Ready++
@@ -132,36 +138,21 @@ func (r *Reconciler) Counts() []Count {
 func (r *Reconciler) Wanted(ref lofn.Ref) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fn, ok := r.wanted[ref]
-	if !ok {
-		return 0
-	}
-	return r.effective(fn).Replicas
+	return r.wanted[ref].Replicas
 }
 
-// Wake gives a function that is scaled to zero the replicas that it is
-// deployed with, until somebody changes its count. It does not block.
-func (r *Reconciler) Wake(ref lofn.Ref) {
+// Scale gives a function so many replicas, unless there is a newer revision of
+// it than the one that the decision was about. It does not block.
+func (r *Reconciler) Scale(ref lofn.Ref, revision lofn.Revision, replicas int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fn, ok := r.wanted[ref]
-	if !ok || r.effective(fn).Replicas > 0 {
+	if !ok || r.revisions[ref] != revision || fn.Replicas == replicas {
 		return
 	}
-	scaling, err := fn.Spec.Scaling()
-	if err != nil {
-		r.Log.Error("cannot wake function", "function", ref, "error", err)
-		return
-	}
-	r.woken[ref] = max(scaling.Min, 1)
-	r.Log.Info("function woken by a call", "function", ref, "replicas", r.woken[ref])
+	fn.Replicas = replicas
+	r.wanted[ref] = fn
 	r.schedule(ref, false)
-}
-
-// effective is the function with the replica count that it should have now.
-func (r *Reconciler) effective(fn lofn.Function) lofn.Function {
-	fn.Replicas = max(fn.Replicas, r.woken[fn.Ref])
-	return fn
 }
 
 func (r *Reconciler) observe(replica lofn.Replica) {
@@ -216,18 +207,27 @@ func (r *Reconciler) followStore(ctx context.Context) {
 				if seen != nil {
 					seen[change.Ref] = true
 				}
-				r.want(change.Value, change.Revision)
+				r.want(change.Value, change.Revision, !r.isSynced())
 			}
 		}
 		wait(ctx, pause)
 	}
 }
 
-func (r *Reconciler) want(fn lofn.Function, revision lofn.Revision) {
+func (r *Reconciler) isSynced() bool {
+	select {
+	case <-r.synced:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *Reconciler) want(fn lofn.Function, revision lofn.Revision, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.saw(fn.Ref, revision)
-	delete(r.woken, fn.Ref)
+	fn.Replicas = r.Scaler.Declare(fn, revision, first)
 	old, known := r.wanted[fn.Ref]
 	r.wanted[fn.Ref] = fn
 	// A function that was deleted and made anew may show as one change.
@@ -238,7 +238,7 @@ func (r *Reconciler) forget(ref lofn.Ref) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.saw(ref, 0)
-	delete(r.woken, ref)
+	r.Scaler.Forget(ref)
 	delete(r.wanted, ref)
 	r.schedule(ref, true)
 }

@@ -46,6 +46,12 @@ func (k *known) has(ref lofn.Ref) bool {
 	return ok
 }
 
+// asStored is a scaler that leaves counts as the store has them.
+type asStored struct{}
+
+func (asStored) Declare(fn lofn.Function, _ lofn.Revision, _ bool) int { return fn.Replicas }
+func (asStored) Forget(lofn.Ref)                                       {}
+
 // moody is a provider that refuses as long as its errors last.
 type moody struct {
 	*fake.Provider
@@ -119,7 +125,7 @@ func start(t *testing.T, store lofn.Store[lofn.Function], refuse int) *setup {
 		t.Fatal(err)
 	}
 	s := &setup{T: t, store: store, provider: &moody{Provider: p, refuse: refuse}, pool: &known{}, removed: make(chan lofn.Ref, 100)}
-	s.reconciler = deploy.New(deploy.Config{Functions: store, Provider: s.provider, Pool: s.pool, Log: log,
+	s.reconciler = deploy.New(deploy.Config{Functions: store, Provider: s.provider, Pool: s.pool, Scaler: asStored{}, Log: log,
 		Removed: func(ref lofn.Ref) { s.removed <- ref }})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -242,18 +248,26 @@ func TestAFunctionMadeAnewIsNotTakenForItsPredecessor(t *testing.T) {
 	}
 }
 
-func TestWakeLastsUntilSomebodyScales(t *testing.T) {
+func TestADecisionIsAboutOneRevision(t *testing.T) {
 	s := start(t, mem.New[lofn.Function](), 0)
 	s.put("echo", 0, 1)
 	s.eventually("it is known", func() bool { return s.pool.has(named("echo")) })
-	s.reconciler.Wake(named("nobody"))
-	s.reconciler.Wake(named("echo"))
+	old, err := s.store.Get(t.Context(), named("echo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.reconciler.Scale(named("nobody"), 1, 1)
+	s.reconciler.Scale(named("echo"), old.Revision, 1)
 	s.eventually("it runs", func() bool { return s.ready("echo") == 1 })
 	if n := s.reconciler.Wanted(named("echo")); n != 1 {
-		t.Errorf("%d replicas are wanted of a function that was woken, want 1", n)
+		t.Errorf("%d replicas are wanted of a function that was scaled to 1", n)
 	}
 	s.put("echo", 0, 1)
-	s.eventually("it sleeps again", func() bool { return s.ready("echo") == 0 })
+	s.eventually("what was stored later holds", func() bool { return s.ready("echo") == 0 })
+	s.reconciler.Scale(named("echo"), old.Revision, 1)
+	if n := s.reconciler.Wanted(named("echo")); n != 0 {
+		t.Errorf("%d replicas are wanted by a decision about what the function was before", n)
+	}
 }
 
 func TestABrokenWatchLosesNothing(t *testing.T) {

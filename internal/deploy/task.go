@@ -18,7 +18,7 @@ type task struct {
 // as soon as the one before it has been. Called with the lock held.
 func (r *Reconciler) schedule(ref lofn.Ref, remove bool) {
 	if fn, ok := r.wanted[ref]; ok {
-		r.Pool.Declare(r.effective(fn))
+		r.Pool.Declare(fn)
 	} else {
 		r.Pool.Forget(ref)
 	}
@@ -57,7 +57,6 @@ func (r *Reconciler) nextWish(ref lofn.Ref) (fn *lofn.Function, remove, ok bool)
 		return nil, false, false
 	}
 	if wanted, exists := r.wanted[ref]; exists {
-		wanted = r.effective(wanted).Clone()
 		fn = &wanted
 	}
 	remove = t.remove || fn == nil

@@ -21,6 +21,7 @@ import (
 	"lofn/internal/invoke"
 	"lofn/internal/pool"
 	"lofn/internal/provider/fake"
+	"lofn/internal/scale"
 	"lofn/internal/store/mem"
 	"lofn/internal/telemetry"
 )
@@ -94,7 +95,8 @@ func start(t testing.TB, d door, handler http.Handler) *platform {
 	log := slog.New(slog.DiscardHandler)
 	p := &platform{TB: t, functions: mem.New[lofn.Function](), metrics: telemetry.New()}
 	var reconciler *deploy.Reconciler
-	replicas := pool.New(func(ref lofn.Ref) { reconciler.Wake(ref) })
+	var scaler *scale.Scaler
+	replicas := pool.New(pool.Config{Poke: func(ref lofn.Ref) { scaler.Poke(ref) }})
 	var err error
 	p.provider, err = fake.New(fake.Config{
 		Handler: func(lofn.Function, string) http.Handler { return handler },
@@ -103,13 +105,14 @@ func start(t testing.TB, d door, handler http.Handler) *platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reconciler = deploy.New(deploy.Config{Functions: p.functions, Provider: p.provider, Pool: replicas, Log: log})
+	scaler = scale.New(scale.Config{Pool: replicas, Log: log, Scale: func(ref lofn.Ref, revision lofn.Revision, n int) {
+		reconciler.Scale(ref, revision, n)
+	}})
+	reconciler = deploy.New(deploy.Config{Functions: p.functions, Provider: p.provider, Pool: replicas, Scaler: scaler, Log: log})
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		reconciler.Run(ctx)
-	}()
+	var done sync.WaitGroup
+	done.Go(func() { reconciler.Run(ctx) })
+	done.Go(func() { scaler.Run(ctx) })
 	p.metrics.CountQueues(replicas.Queues)
 	caller := invoke.NewCaller(replicas)
 	p.pool, p.caller = replicas, caller
@@ -121,7 +124,7 @@ func start(t testing.TB, d door, handler http.Handler) *platform {
 	t.Cleanup(func() {
 		p.closeDoor()
 		cancel()
-		<-done
+		done.Wait()
 		_ = p.provider.Close(context.Background())
 		caller.Close()
 	})

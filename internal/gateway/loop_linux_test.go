@@ -37,7 +37,7 @@ func TestACallThatWaitsStaysInTheLane(t *testing.T) {
 // laneOf is a lane alone before replicas that are told to the pool.
 func laneOf(t *testing.T, replicas ...lofn.Replica) (url string, p *pool.Pool) {
 	t.Helper()
-	p = pool.New(func(lofn.Ref) {})
+	p = pool.New(pool.Config{})
 	p.Declare(lofn.Function{Ref: echo, Replicas: len(replicas)})
 	for _, r := range replicas {
 		r.Function, r.State = echo, lofn.Ready

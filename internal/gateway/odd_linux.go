@@ -112,7 +112,11 @@ func (e *exchange) odd(resp *http.Response, body []byte) {
 // complete gives the answer the headers that Gateway.answer gives it.
 func (e *exchange) complete(resp *http.Response) {
 	h := resp.Header
+	length, sized := h["Content-Length"]
 	dropHop(h)
+	if sized && e.reply.ending == byLength {
+		h["Content-Length"] = length // Connection may name it, and without it there is no end
+	}
 	if h.Get("Content-Type") == "" && resp.ContentLength != 0 {
 		h.Set("Content-Type", contentType(e.askedType()))
 	}

@@ -28,7 +28,7 @@ func besides(t testing.TB, d door, env map[string]string, serve func(net.Listene
 	var serving sync.WaitGroup
 	serving.Go(func() { serve(listener) })
 
-	replicas := pool.New(func(lofn.Ref) {})
+	replicas := pool.New(pool.Config{})
 	replicas.Declare(lofn.Function{Ref: echo, Replicas: 1, Spec: lofn.Spec{Image: "echo", Env: env}})
 	replicas.Update(lofn.Replica{Function: echo, ID: "echo-1", State: lofn.Ready, Network: "unix", Address: socket})
 	caller := invoke.NewCaller(replicas)

@@ -42,7 +42,7 @@ func dead(t *testing.T, id, below string) lofn.Replica {
 
 func caller(t *testing.T, replicas ...lofn.Replica) (*invoke.Caller, *pool.Pool) {
 	t.Helper()
-	p := pool.New(func(lofn.Ref) {})
+	p := pool.New(pool.Config{})
 	p.Declare(lofn.Function{Ref: echo, Replicas: len(replicas)})
 	for _, r := range replicas {
 		p.Update(r)

@@ -13,7 +13,7 @@ import (
 func BenchmarkTryLease(b *testing.B) {
 	for _, replicas := range []int{1, 8} {
 		b.Run(fmt.Sprint(replicas), func(b *testing.B) {
-			p := pool.New(func(lofn.Ref) {})
+			p := pool.New(pool.Config{})
 			for i := range 10_000 {
 				p.Declare(lofn.Function{Ref: lofn.Ref{Namespace: lofn.DefaultNamespace, Name: fmt.Sprint("f", i)}})
 			}

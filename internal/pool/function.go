@@ -14,11 +14,10 @@ import (
 // function is the pool's view of one function.
 type function struct {
 	ref lofn.Ref
-	// wake is Pool.wake. Where the lock is held, or the caller may hold one of
-	// its own, it runs on a goroutine.
-	wake func(lofn.Ref)
+	// config is the pool's. Where the lock is held, or the caller may hold one
+	// of its own, Poke runs on a goroutine.
+	config *Config
 
-	spec   atomic.Pointer[lofn.Function]
 	policy atomic.Pointer[lofn.Policy]
 
 	mu sync.Mutex
@@ -28,6 +27,12 @@ type function struct {
 	last    int
 	queue   queue
 	gone    bool
+	// wanted is how many replicas there shall be.
+	wanted int
+	// started counts the calls that came; poked says that Poke was told of one
+	// since the last Sample.
+	started uint64
+	poked   bool
 }
 
 // member is one replica with the calls that hold it.
@@ -48,8 +53,8 @@ type member struct {
 	idle chan struct{}
 }
 
-func newFunction(fn lofn.Function, wake func(lofn.Ref)) *function {
-	f := &function{ref: fn.Ref, wake: wake}
+func newFunction(fn lofn.Function, c *Config) *function {
+	f := &function{ref: fn.Ref, config: c}
 	f.declare(fn)
 	return f
 }
@@ -57,11 +62,11 @@ func newFunction(fn lofn.Function, wake func(lofn.Ref)) *function {
 // declare takes in what the function shall be. What it says was checked before
 // it was stored; a value that makes no sense all the same counts as absent.
 func (f *function) declare(fn lofn.Function) {
-	policy, _ := fn.Policy()
+	policy := f.config.policy(fn)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.spec.Store(&fn)
-	f.policy.Store(&policy)
+	f.wanted = fn.Replicas
+	f.policy.Store(policy)
 	for _, m := range f.members {
 		if m.replica.Generation == fn.Generation {
 			m.limit = f.limit()
@@ -73,21 +78,45 @@ func (f *function) declare(fn lofn.Function) {
 // limit is how many calls a replica of the newest generation takes.
 func (f *function) limit() int { return cmp.Or(f.policy.Load().MaxInflight, math.MaxInt) }
 
-// asleep reports whether the function has been scaled to zero.
-func (f *function) asleep() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return !f.gone && f.spec.Load().Replicas == 0
-}
-
 // take returns a lease if a replica is free and nobody waits for it.
 func (f *function) take() *lease {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.gone || f.queue.waiting() > 0 {
-		return nil
+	var l *lease
+	if !f.gone && f.queue.waiting() == 0 {
+		l = f.next()
 	}
-	return f.next()
+	news := l != nil && f.count()
+	f.mu.Unlock()
+	if news {
+		f.config.Poke(f.ref)
+	}
+	return l
+}
+
+// count takes note of a call that came, and reports whether Poke is to be told.
+func (f *function) count() (news bool) {
+	f.started++
+	news = !f.poked
+	f.poked = true
+	return news
+}
+
+// sample returns the load, and has Poke told of the next call.
+func (f *function) sample() lofn.Load {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.poked = false
+	load := lofn.Load{Waiting: f.queue.waiting(), Started: f.started}
+	failed := false
+	for _, m := range f.members {
+		load.InFlight += m.calls
+		failed = failed || m.replica.State == lofn.Failed
+		if m.replica.State == lofn.Ready && !m.draining {
+			load.Ready++
+		}
+	}
+	load.Failing = failed && load.Ready == 0
+	return load
 }
 
 // next lends the member with the fewest calls, nil if none takes one more.
@@ -141,8 +170,8 @@ func (f *function) settle() {
 		f.queue.dismiss(notFound(f.ref))
 	case f.broken():
 		f.queue.dismiss(cannotStart(f.ref))
-	case f.spec.Load().Replicas == 0:
-		go f.wake(f.ref)
+	case f.wanted == 0:
+		go f.config.Poke(f.ref)
 	}
 }
 

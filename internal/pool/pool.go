@@ -9,6 +9,7 @@ package pool
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -21,11 +22,34 @@ import (
 // it the function is broken and its callers should hear why at once.
 const crashLoop = 3
 
+// Config is what a Pool works with. The zero value is useful.
+type Config struct {
+	// Poke is told, without a lock held, of the first call for a function after
+	// it was declared, after each Sample of it, and as long as calls wait while
+	// it wants no replica. It must not block.
+	Poke func(lofn.Ref)
+	// Waited is told, without a lock held, how long each call waited that did
+	// not get a replica at once, if it got one.
+	Waited func(ref lofn.Ref, took time.Duration)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+
+	// usual is the policy of a function that says nothing, which most share.
+	usual *lofn.Policy
+}
+
+// policy is what the function says about its calls.
+func (c *Config) policy(fn lofn.Function) *lofn.Policy {
+	policy, _ := fn.Policy()
+	if len(policy.Origins) == 0 && reflect.DeepEqual(policy, *c.usual) {
+		return c.usual
+	}
+	return &policy
+}
+
 // Pool is safe for concurrent use.
 type Pool struct {
-	// wake is told, without a lock held, of a call for a function that wants
-	// no replica at present.
-	wake func(lofn.Ref)
+	Config
 
 	mu        sync.RWMutex
 	functions map[lofn.Ref]*function
@@ -34,10 +58,20 @@ type Pool struct {
 	leaving map[string]*function
 }
 
-// New returns an empty pool. wake is called for every call that finds its
-// function scaled to zero; it must not block.
-func New(wake func(lofn.Ref)) *Pool {
-	return &Pool{wake: wake, functions: make(map[lofn.Ref]*function), leaving: make(map[string]*function)}
+// New returns an empty pool.
+func New(c Config) *Pool {
+	if c.Poke == nil {
+		c.Poke = func(lofn.Ref) {}
+	}
+	if c.Waited == nil {
+		c.Waited = func(lofn.Ref, time.Duration) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	usual, _ := lofn.Function{}.Policy()
+	c.usual = &usual
+	return &Pool{Config: c, functions: make(map[lofn.Ref]*function), leaving: make(map[string]*function)}
 }
 
 // Declare makes a function known, or replaces what is known of it. Calls for
@@ -46,7 +80,7 @@ func (p *Pool) Declare(fn lofn.Function) {
 	p.mu.Lock()
 	f, ok := p.functions[fn.Ref]
 	if !ok {
-		p.functions[fn.Ref] = newFunction(fn, p.wake)
+		p.functions[fn.Ref] = newFunction(fn, &p.Config)
 	}
 	p.mu.Unlock()
 	if ok {
@@ -107,26 +141,49 @@ func (p *Pool) lease(ctx context.Context, ref lofn.Ref, again bool) (lofn.Lease,
 	if f == nil {
 		return nil, notFound(ref)
 	}
-	l, w, err := f.enter(again)
-	if l != nil {
+	came := make(chan turn, 1)
+	w := &waiter{turn: func(t turn) { came <- t }}
+	l, err := f.enter(again, w)
+	switch {
+	case err != nil:
+		return nil, err
+	case l != nil:
 		return l, nil
 	}
-	if f.asleep() {
-		p.wake(ref)
-	}
-	if err != nil {
-		return nil, err
-	}
-	began := time.Now()
 	select {
-	case t := <-w.turn:
+	case t := <-came:
 		if t.err != nil {
 			return nil, t.err
 		}
+		p.Waited(ref, p.Now().Sub(w.since))
 		return t.lease, nil
 	case <-ctx.Done():
-		return nil, f.leave(ctx, w, time.Since(began))
+		return nil, f.leave(ctx, w, came)
 	}
+}
+
+// Ask is Lease for callers that go on meanwhile and wait for as long as it
+// takes: then is called with the outcome, at once or later. Later it is called
+// where the pool is busy, so it must not block, nor call the pool.
+func (p *Pool) Ask(ref lofn.Ref, then func(lofn.Lease, error)) {
+	f := p.function(ref)
+	if f == nil {
+		then(nil, notFound(ref))
+		return
+	}
+	l, err := f.enter(false, &waiter{turn: func(t turn) { answer(then, t.lease, t.err) }})
+	if l != nil || err != nil {
+		answer(then, l, err)
+	}
+}
+
+// answer keeps a nil lease from becoming an interface that is not nil.
+func answer(then func(lofn.Lease, error), l *lease, err error) {
+	if err != nil {
+		then(nil, err)
+		return
+	}
+	then(l, nil)
 }
 
 // TryLease is Lease without the waiting: false means that no replica is free
@@ -185,6 +242,15 @@ func (p *Pool) Load(ref lofn.Ref) (inFlight, waiting int) {
 		inFlight += m.calls
 	}
 	return inFlight, f.queue.waiting()
+}
+
+// Sample returns how busy a function is, and has Poke told of its next call.
+func (p *Pool) Sample(ref lofn.Ref) lofn.Load {
+	f := p.function(ref)
+	if f == nil {
+		return lofn.Load{}
+	}
+	return f.sample()
 }
 
 // Queues yields, for every function, how many calls wait and how many were

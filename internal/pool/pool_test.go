@@ -13,12 +13,9 @@ import (
 
 var echo = lofn.Ref{Namespace: lofn.DefaultNamespace, Name: "echo"}
 
-func declared(t *testing.T, replicas int, wake func(lofn.Ref)) *pool.Pool {
+func declared(t *testing.T, replicas int, poke func(lofn.Ref)) *pool.Pool {
 	t.Helper()
-	if wake == nil {
-		wake = func(lofn.Ref) { t.Error("woken without need") }
-	}
-	p := pool.New(wake)
+	p := pool.New(pool.Config{Poke: poke})
 	p.Declare(lofn.Function{Ref: echo, Replicas: replicas})
 	return p
 }
@@ -37,7 +34,7 @@ func lease(t *testing.T, p *pool.Pool) lofn.Lease {
 }
 
 func TestLeaseOfAnUnknownFunction(t *testing.T) {
-	_, err := pool.New(nil).Lease(t.Context(), echo)
+	_, err := pool.New(pool.Config{}).Lease(t.Context(), echo)
 	if lofn.CodeOf(err) != lofn.NotFound {
 		t.Fatalf("got %v, want NotFound", err)
 	}

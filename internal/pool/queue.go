@@ -27,8 +27,9 @@ type queue struct {
 
 // waiter is one call in a queue.
 type waiter struct {
-	// turn gets one value when the wait is over; there is room for it.
-	turn  chan turn
+	// turn is called once when the wait is over, with the function's lock held.
+	turn  func(turn)
+	since time.Time
 	place *list.Element // nil once the turn came
 }
 
@@ -40,24 +41,22 @@ type turn struct {
 
 func (q *queue) waiting() int { return q.waiters.Len() }
 
-func (q *queue) push(first bool) *waiter {
+func (q *queue) push(w *waiter, first bool) {
 	if q.waiting() == 0 {
-		q.marked, q.since, q.pace = q.passed, time.Now(), 0
+		q.marked, q.since, q.pace = q.passed, w.since, 0
 	}
-	w := &waiter{turn: make(chan turn, 1)}
 	if first {
 		w.place = q.waiters.PushFront(w)
 	} else {
 		w.place = q.waiters.PushBack(w)
 	}
-	return w
 }
 
 // pop gives the first its turn.
 func (q *queue) pop(t turn) {
 	w := q.waiters.Remove(q.waiters.Front()).(*waiter)
 	w.place = nil
-	w.turn <- t
+	w.turn(t)
 }
 
 // dismiss ends all waits with the error.
@@ -87,44 +86,55 @@ func (q *queue) drained(now time.Time) time.Duration {
 	return time.Duration(math.Ceil(seconds)) * time.Second
 }
 
-// enter returns a lease if a replica is free, else a place among those who
-// wait for one, or why it is no use to wait. A call that comes again goes
+// enter returns a lease if a replica is free; else the call's turn comes later,
+// unless it is no use to wait: the error says why. A call that comes again goes
 // before all others and needs no room.
-func (f *function) enter(again bool) (*lease, *waiter, error) {
+func (f *function) enter(again bool, w *waiter) (*lease, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	l, err := f.admit(again, w)
+	news := !again && lofn.CodeOf(err) != lofn.NotFound && f.count()
+	f.mu.Unlock()
+	if news {
+		f.config.Poke(f.ref)
+	}
+	return l, err
+}
+
+func (f *function) admit(again bool, w *waiter) (*lease, error) {
 	if f.gone {
-		return nil, nil, notFound(f.ref)
+		return nil, notFound(f.ref)
 	}
 	if again || f.queue.waiting() == 0 {
 		if l := f.next(); l != nil {
-			return l, nil, nil
+			return l, nil
 		}
 	}
 	if f.broken() {
-		return nil, nil, cannotStart(f.ref)
+		return nil, cannotStart(f.ref)
 	}
+	w.since = f.config.Now()
 	if !again && f.queue.waiting() >= f.policy.Load().MaxQueue {
 		f.queue.refused++
-		return nil, nil, f.full()
+		return nil, f.full(w.since)
 	}
-	return nil, f.queue.push(again), nil
+	f.queue.push(w, again)
+	return nil, nil
 }
 
 // leave ends a wait whose context ended, and returns why. A lease that came
 // at that moment goes to the next.
-func (f *function) leave(ctx context.Context, w *waiter, waited time.Duration) error {
+func (f *function) leave(ctx context.Context, w *waiter, came <-chan turn) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if w.place != nil {
 		f.queue.waiters.Remove(w.place)
-	} else if t := <-w.turn; t.lease != nil {
+	} else if t := <-came; t.lease != nil {
 		f.end(t.lease)
 	}
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return ctx.Err()
 	}
-	waited = waited.Round(time.Millisecond)
+	waited := f.config.Now().Sub(w.since).Round(time.Millisecond)
 	if n, _ := f.capacity(); n > 0 {
 		return lofn.Errorf(lofn.DeadlineExceeded,
 			"function %s: the call's time ran out while it waited for a free replica, for %v: more replicas, or a higher %s, would shorten that",
@@ -147,8 +157,8 @@ func (f *function) capacity() (replicas, calls int) {
 }
 
 // full is the error of a call that found no room to wait in.
-func (f *function) full() error {
-	retry := max(f.queue.drained(time.Now()), time.Second)
+func (f *function) full(now time.Time) error {
+	retry := max(f.queue.drained(now), time.Second)
 	state := "no ready replica"
 	if replicas, calls := f.capacity(); replicas > 0 {
 		state = fmt.Sprintf("all %d calls that it takes at a time (%s; ready replicas: %d)", calls, lofn.EnvMaxInflight, replicas)

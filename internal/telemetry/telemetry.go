@@ -24,6 +24,7 @@ type Metrics struct {
 	total    *prometheus.CounterVec
 	started  *prometheus.CounterVec
 	inFlight *prometheus.GaugeVec
+	starts   *prometheus.HistogramVec
 
 	functions sync.Map // lofn.Ref to *series
 }
@@ -64,8 +65,9 @@ func New() *Metrics {
 			Name: "gateway_function_invocation_inflight",
 			Help: "Calls of functions under way, those held for a replica included.",
 		}, []string{"function_name"}),
+		starts: newStarts(),
 	}
-	m.registry.MustRegister(m.seconds, m.total, m.started, m.inFlight,
+	m.registry.MustRegister(m.seconds, m.total, m.started, m.inFlight, m.starts,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -109,6 +111,7 @@ func (m *Metrics) Forget(ref lofn.Ref) {
 	label := prometheus.Labels{"function_name": ref.Host()}
 	m.seconds.DeletePartialMatch(label)
 	m.total.DeletePartialMatch(label)
+	m.starts.DeletePartialMatch(label)
 	m.started.Delete(label)
 	m.inFlight.Delete(label)
 }

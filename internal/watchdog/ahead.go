@@ -14,23 +14,26 @@ type ahead struct {
 	most   int
 	launch func() (*process, error)
 	say    func(format string, args ...any)
+	events events        // the ends of the processes that wait, and alarm
+	alarm  alarm         // rings when the next process shall start
 	poke   chan struct{} // something changed for keep
 	closed chan struct{} // closed by stop
 	over   chan struct{} // closed when keep has returned
 
 	mu      sync.Mutex
 	waiting []*process
-	busy    int // calls at work
-	peak    int // most calls at work since the last look
-	early   int // processes in a row that ended before their call
-	epoch   int // counts renewals
+	armed   bool // alarm will ring
+	busy    int  // calls at work
+	peak    int  // most calls at work since the last look
+	early   int  // processes in a row that ended before their call
+	epoch   int  // counts renewals
 	stopped bool
 }
 
 // lookInterval is how often it is considered whether fewer processes would do.
 const lookInterval = 10 * time.Second
 
-func (w *Watchdog) startAhead() *ahead {
+func (w *Watchdog) startAhead() (*ahead, error) {
 	apart := w.config.Mode != Classic || !w.config.CombineOutput
 	a := &ahead{
 		most: w.config.Prestart, say: w.lines.Printf,
@@ -39,9 +42,23 @@ func (w *Watchdog) startAhead() *ahead {
 	a.launch = func() (*process, error) {
 		return w.launch(w.options.Env, strings.NewReader(""), apart)
 	}
+	err := a.alarm.open()
+	if err == nil {
+		err = a.events.open()
+	}
+	if err == nil {
+		err = a.events.add(a.alarm.fd, alarmKey)
+	}
+	if err != nil {
+		return nil, err
+	}
+	go a.watch()
 	go a.keep()
-	return a
+	return a, nil
 }
+
+// alarmKey is the key of the alarm in the events; processes have their numbers.
+const alarmKey = 0
 
 // keep has processes waiting until stop.
 func (a *ahead) keep() {
@@ -96,13 +113,12 @@ func (a *ahead) fill() bool {
 	stale := a.stopped || a.epoch != epoch
 	if !stale {
 		a.waiting = append(a.waiting, p)
+		_ = a.events.add(p.exit.fd, int32(p.cmd.Process.Pid)) // else take finds out
 	}
 	a.mu.Unlock()
 	if stale {
 		p.discard()
-		return true
 	}
-	go a.watch(p)
 	return true
 }
 
@@ -114,20 +130,45 @@ const earlyMost = 3
 // program does.
 const patient = time.Second
 
-// watch looks after a process that ends while it waits.
-func (a *ahead) watch(p *process) {
-	<-p.exited
-	a.mu.Lock()
-	i := slices.Index(a.waiting, p)
-	if i >= 0 {
-		a.waiting = slices.Delete(a.waiting, i, i+1)
-		a.early++
+// watch waits for the alarm, and for processes that end while they wait.
+func (a *ahead) watch() {
+	defer a.alarm.close()
+	var ready [16]event
+	for {
+		n, err := a.events.await(ready[:])
+		if err != nil {
+			return // stop has closed it
+		}
+		for _, e := range ready[:n] {
+			if e.Fd == alarmKey {
+				a.ring()
+			} else {
+				a.lose(int(e.Fd))
+			}
+		}
 	}
-	givenUp := i >= 0 && a.early == earlyMost
+}
+
+func (a *ahead) ring() {
+	a.mu.Lock()
+	a.armed = false
+	a.alarm.seen()
 	a.mu.Unlock()
+	a.nudge()
+}
+
+// lose drops a process that has ended, if it still waits.
+func (a *ahead) lose(pid int) {
+	a.mu.Lock()
+	i := slices.IndexFunc(a.waiting, func(p *process) bool { return p.cmd.Process.Pid == pid })
 	if i < 0 {
+		a.mu.Unlock()
 		return
 	}
+	p := a.pick(i)
+	a.early++
+	givenUp := a.early == earlyMost
+	a.mu.Unlock()
 	p.discard()
 	if givenUp {
 		a.say("lofn: %d processes ended before they were given a call (the last one: %s): from now on they start with their calls. prestart is for programs that begin by reading their standard input",
@@ -136,11 +177,21 @@ func (a *ahead) watch(p *process) {
 	a.nudge()
 }
 
+// pick takes a process from those that wait; a.mu is held.
+func (a *ahead) pick(i int) *process {
+	p := a.waiting[i]
+	a.waiting = slices.Delete(a.waiting, i, i+1)
+	a.events.remove(p.exit.fd)
+	return p
+}
+
 // shrink ends processes that were not needed of late.
 func (a *ahead) shrink() {
 	a.mu.Lock()
-	surplus := slices.Clone(a.waiting[:max(0, len(a.waiting)-a.target())])
-	a.waiting = slices.Delete(a.waiting, 0, len(surplus))
+	var surplus []*process
+	for len(a.waiting) > a.target() {
+		surplus = append(surplus, a.pick(0))
+	}
 	a.peak = a.busy
 	a.mu.Unlock()
 	discardAll(surplus)
@@ -167,16 +218,19 @@ func (a *ahead) take() *process {
 	if a == nil {
 		return nil
 	}
-	time.AfterFunc(courtesy, a.nudge)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.busy++
 	a.peak = max(a.peak, a.busy)
+	if !a.armed && !a.stopped {
+		a.armed = true
+		a.alarm.set(courtesy)
+	}
 	for i, p := range slices.Backward(a.waiting) {
 		if hasExited(p.cmd.Process.Pid) {
 			continue // watch sees to it
 		}
-		a.waiting = slices.Delete(a.waiting, i, i+1)
+		a.pick(i)
 		if time.Since(p.started) >= patient {
 			a.early = 0
 		}
@@ -205,8 +259,10 @@ func (a *ahead) renew() {
 	}
 	a.mu.Lock()
 	a.epoch++
-	old := a.waiting
-	a.waiting = nil
+	var old []*process
+	for len(a.waiting) > 0 {
+		old = append(old, a.pick(0))
+	}
 	a.mu.Unlock()
 	discardAll(old)
 	a.nudge()
@@ -225,4 +281,5 @@ func (a *ahead) stop() {
 	a.mu.Unlock()
 	a.renew()
 	<-a.over
+	a.events.close()
 }

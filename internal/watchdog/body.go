@@ -89,9 +89,15 @@ func (b *incoming) Close() error { return nil }
 func (b *incoming) openBothWays() { _ = b.control.EnableFullDuplex() }
 
 // end returns when nobody reads, nor will: net/http does not stand that after
-// the end of the handler.
+// the end of the handler. What it reads itself of a body that has not ended, it
+// does not wait for without end.
 func (b *incoming) end() {
-	defer b.resume()
+	if b == nil {
+		return
+	}
+	if b.pending() {
+		defer func() { _ = b.control.SetReadDeadline(time.Now().Add(politeness)) }()
+	}
 	if !b.reading.TryLock() {
 		b.interrupt() // whoever reads waits for a client that has its answer
 		b.reading.Lock()

@@ -1,41 +1,44 @@
 package watchdog
 
 import (
-	"os"
+	"os/exec"
 	"syscall"
-	"unsafe"
 )
 
-// What package syscall has no names for.
-const (
-	sysPidfdOpen = 434
-	byPID        = 1
-	noWait       = 0x01000000
-)
-
-// awaitExit returns when a child has ended, without keeping a thread for the
-// time. It leaves the child to be waited for. On a kernel without pidfds it
-// returns at once.
-func awaitExit(pid int) {
-	fd, _, errno := syscall.Syscall(sysPidfdOpen, uintptr(pid), syscall.O_NONBLOCK, 0)
-	if errno != 0 {
-		return
-	}
-	file := os.NewFile(fd, "pidfd")
-	defer file.Close()
-	if conn, err := file.SyscallConn(); err == nil {
-		_ = conn.Read(func(uintptr) bool { return hasExited(pid) })
-	}
+// exit is a descriptor from which can be read when a process has ended: the one
+// of the process itself, or, where the kernel has none, a pipe.
+type exit struct {
+	fd     int
+	pipe   bool
+	waited chan error
 }
 
-// hasExited reports whether a child has ended, or was waited for already.
-func hasExited(pid int) bool {
-	var info [128]byte // a siginfo_t, which begins with the signal's number
-	for {
-		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, byPID, uintptr(pid), uintptr(unsafe.Pointer(&info)),
-			syscall.WEXITED|syscall.WNOHANG|noWait, 0, 0)
-		if errno != syscall.EINTR {
-			return errno != 0 || info[0]|info[1]|info[2]|info[3] != 0
-		}
+func (e *exit) follow(cmd *exec.Cmd) error {
+	if cmd.Process.WithHandle(func(handle uintptr) { e.fd = int(handle) }) == nil {
+		return nil
+	}
+	ends, err := pipe(0)
+	if err != nil {
+		return err
+	}
+	e.fd, e.pipe, e.waited = ends[0], true, make(chan error, 1)
+	go func() {
+		e.waited <- cmd.Wait()
+		_ = syscall.Close(ends[1])
+	}()
+	return nil
+}
+
+// wait returns how the process ended, which it has.
+func (e *exit) wait(cmd *exec.Cmd) error {
+	if e.pipe {
+		return <-e.waited
+	}
+	return cmd.Wait()
+}
+
+func (e *exit) close() {
+	if e.pipe {
+		_ = syscall.Close(e.fd)
 	}
 }

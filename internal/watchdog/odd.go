@@ -105,14 +105,17 @@ func (e *exchange) copyOut(response *http.Response, keep bool) error {
 
 func (e *exchange) appendOddHead(b []byte, response *http.Response, chunked, keep bool, first []byte) []byte {
 	h := response.Header
-	named := h.Values("Connection")
-	for _, list := range named {
+	length, sized := h["Content-Length"]
+	for _, list := range h.Values("Connection") {
 		for name := range strings.SplitSeq(list, ",") {
 			h.Del(strings.TrimSpace(name))
 		}
 	}
 	for _, name := range append(hopByHop, lofn.HeaderDurationSeconds) {
 		h.Del(name)
+	}
+	if sized && !chunked {
+		h["Content-Length"] = length // Connection may name it, and without it there is no end
 	}
 	if _, typed := h["Content-Type"]; !typed && len(first) > 0 && h.Get("Content-Encoding") == "" {
 		h.Set("Content-Type", http.DetectContentType(first))

@@ -6,33 +6,17 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"sync"
 	"syscall"
-	"time"
 )
 
-// plumbing is the pipes of one process and the goroutines that serve them.
-// os/exec has its own, but those either lose output that is still in the pipe
-// when the process ends, or wait for whoever inherited the pipe.
+// plumbing is the pipes of one process. os/exec has its own, but those either
+// lose output that is still in the pipe when the process ends, or wait for
+// whoever inherited the pipe; and they take a goroutine each.
 type plumbing struct {
-	buffers *sync.Pool
-
 	childEnds []*os.File
-	stdin     *os.File
-	outputs   []*os.File // standard output, and standard error if it is apart
-
-	feeding  chan struct{} // closed when stdin needs nobody's care any more
-	draining sync.WaitGroup
-	broken   chan struct{} // closed at the first failure
-
-	mu      sync.Mutex
-	first   error
-	settled bool // stdin may fail from now on
-}
-
-func (p *plumbing) init(buffers *sync.Pool) {
-	p.buffers = buffers
-	p.feeding, p.broken = make(chan struct{}), make(chan struct{})
+	input     int      // where its input is written; -1 if nowhere
+	stdin     *os.File // the same, as long as a goroutine writes to it
+	outputs   []int    // standard output, and standard error if it is apart; -1 after the end
 }
 
 // connect makes the pipes and gives the command its ends.
@@ -54,6 +38,7 @@ func (p *plumbing) connect(cmd *exec.Cmd, stdin io.Reader, apart bool) error {
 }
 
 func (p *plumbing) connectInput(cmd *exec.Cmd, stdin io.Reader) error {
+	p.input = -1
 	if stdin == nil {
 		return nil
 	}
@@ -61,182 +46,107 @@ func (p *plumbing) connectInput(cmd *exec.Cmd, stdin io.Reader) error {
 		cmd.Stdin = file
 		return nil
 	}
-	r, w, err := os.Pipe()
+	ends, err := pipe(1)
 	if err != nil {
 		return err
 	}
-	p.childEnds = append(p.childEnds, r)
-	p.stdin = w
-	cmd.Stdin = r
+	p.input, cmd.Stdin = ends[1], p.childEnd(ends[0])
 	return nil
 }
 
 func (p *plumbing) connectOutput() (io.Writer, error) {
-	r, w, err := os.Pipe()
+	ends, err := pipe(0)
 	if err != nil {
 		return nil, err
 	}
-	p.childEnds = append(p.childEnds, w)
-	p.outputs = append(p.outputs, r)
-	return w, nil
+	p.outputs = append(p.outputs, ends[0])
+	return p.childEnd(ends[1]), nil
 }
 
-// pump begins to move the bytes of a job.
-func (p *plumbing) pump(j job) {
-	if p.stdin == nil || p.fits(j.stdin) {
-		close(p.feeding)
-	} else {
-		go func() {
-			defer close(p.feeding)
-			p.feed(j.stdin)
-		}()
-	}
-	for i, to := range []io.Writer{j.stdout, j.stderr}[:len(p.outputs)] {
-		p.draining.Go(func() { p.drain(p.outputs[i], to) })
-	}
+func (p *plumbing) childEnd(fd int) *os.File {
+	f := os.NewFile(uintptr(fd), "pipe")
+	p.childEnds = append(p.childEnds, f)
+	return f
 }
 
 // fits reports whether the whole input was there and went into the pipe at
-// once.
+// once. The rest of what did not is still in stdin.
 func (p *plumbing) fits(stdin io.Reader) bool {
 	if stdin != nil {
 		whole, ok := stdin.(*bytes.Reader)
 		if !ok {
 			return false
 		}
-		if _, err := whole.WriteTo(onceWriter{p.stdin}); err != nil {
-			return false // feed goes on with the rest
+		if _, err := whole.WriteTo(onceWriter(p.input)); err != nil {
+			return false
 		}
 	}
-	_ = p.stdin.Close()
+	p.closeInput()
 	return true
 }
 
 // onceWriter writes what a pipe takes without waiting.
-type onceWriter struct{ pipe *os.File }
+type onceWriter int
 
-func (w onceWriter) Write(b []byte) (n int, err error) {
-	raw, err := w.pipe.SyscallConn()
-	if err != nil {
-		return 0, err
+func (w onceWriter) Write(b []byte) (int, error) {
+	n := writeNow(int(w), b)
+	if n < len(b) {
+		return n, io.ErrShortWrite
 	}
-	var failed error
-	err = raw.Write(func(fd uintptr) bool {
-		n, failed = syscall.Write(int(fd), b)
-		return true
-	})
-	return max(n, 0), errors.Join(err, failed)
+	return n, nil
 }
 
-// feed copies stdin to the process. A process that closes its standard input
-// does not want the rest, which is read and dropped, so that the client gets
-// its request sent and its going is noticed.
-func (p *plumbing) feed(stdin io.Reader) {
-	_, err := io.Copy(p.stdin, stdin)
-	_ = p.stdin.Close()
-	var input inputError
-	if err != nil && !errors.As(err, &input) {
-		_, err = io.Copy(io.Discard, stdin)
-	}
-	if err != nil {
-		p.fail(err)
-	}
+// open returns the pipe to the process's input for a goroutine.
+func (p *plumbing) open() *os.File {
+	p.stdin, p.input = os.NewFile(uintptr(p.input), "stdin"), -1
+	return p.stdin
 }
 
-// fail breaks the job off, for the first reason that it is given.
-func (p *plumbing) fail(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.first != nil || p.settled {
-		return
+func (p *plumbing) closeInput() {
+	if p.stdin != nil {
+		_ = p.stdin.Close()
 	}
-	p.first = err
-	close(p.broken)
-}
-
-func (p *plumbing) failure() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.first
+	if p.input >= 0 {
+		_ = syscall.Close(p.input)
+		p.input = -1
+	}
 }
 
 // copyBuffer is how much of a stream is in memory at a time.
 const copyBuffer = 32 << 10
 
-func (p *plumbing) drain(from *os.File, to io.Writer) {
-	buf := p.buffers.Get().(*[]byte)
-	defer p.buffers.Put(buf)
-	read := from.Read
-	for {
-		n, err := read(*buf)
-		if n > 0 {
-			if _, err := to.Write((*buf)[:n]); err != nil {
-				p.fail(err)
-				return
-			}
+// pass passes on one piece of an output, and returns its size. An output that
+// is at its end is closed; so is one that nobody takes, which is an error.
+func (p *plumbing) pass(i int, to io.Writer, buf []byte) (int, error) {
+	n, errno := readNow(p.outputs[i], buf)
+	if n > 0 {
+		_, err := to.Write(buf[:n])
+		if err != nil {
+			p.shut(i)
 		}
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			read = leftover(from)
-		case err != nil:
-			return
-		}
+		return n, err
+	}
+	if !errors.Is(errno, syscall.EAGAIN) && !errors.Is(errno, syscall.EINTR) {
+		p.shut(i)
+	}
+	return 0, nil
+}
+
+func (p *plumbing) shut(i int) {
+	if p.outputs[i] >= 0 {
+		_ = syscall.Close(p.outputs[i])
+		p.outputs[i] = -1
 	}
 }
 
-// leftover returns a function that reads what is in the pipe and does not wait
-// for more. It ends after as much as a pipe can hold, lest somebody who goes on
-// writing keeps the call.
-func leftover(pipe *os.File) func([]byte) (int, error) {
-	const mostInPipe = 1 << 20
-	total := 0
-	return func(b []byte) (n int, err error) {
-		raw, err := pipe.SyscallConn()
-		if err != nil || total >= mostInPipe {
-			return 0, io.EOF
+// ended reports whether all outputs are at their end.
+func (p *plumbing) ended() bool {
+	for _, fd := range p.outputs {
+		if fd >= 0 {
+			return false
 		}
-		_ = pipe.SetReadDeadline(time.Time{})
-		var failed error
-		err = raw.Read(func(fd uintptr) bool {
-			n, failed = syscall.Read(int(fd), b)
-			return true
-		})
-		if err != nil || failed != nil || n <= 0 {
-			return 0, io.EOF
-		}
-		total += n
-		return n, nil
 	}
-}
-
-// strayPatience is how long output is awaited from processes that outlived
-// the group, by leaving it. What the group itself wrote is in the pipe already.
-const strayPatience = 500 * time.Millisecond
-
-// settle waits until all output is written and nobody reads stdin any more.
-// The processes have ended.
-func (p *plumbing) settle(j job) {
-	for _, o := range p.outputs {
-		_ = o.SetReadDeadline(time.Now().Add(strayPatience))
-	}
-	p.draining.Wait()
-	if p.stdin != nil {
-		_ = p.stdin.Close()
-	}
-	select {
-	case <-p.feeding:
-		return
-	default:
-	}
-	p.mu.Lock()
-	p.settled = true
-	p.mu.Unlock()
-	b, interruptible := j.stdin.(*incoming)
-	if interruptible {
-		b.interrupt()
-		defer b.resume()
-	}
-	<-p.feeding
+	return true
 }
 
 func (p *plumbing) closeChildEnds() {
@@ -249,10 +159,8 @@ func (p *plumbing) closeChildEnds() {
 // close is for when nobody uses the pipes any more.
 func (p *plumbing) close() {
 	p.closeChildEnds()
-	if p.stdin != nil {
-		_ = p.stdin.Close()
-	}
-	for _, o := range p.outputs {
-		_ = o.Close()
+	p.closeInput()
+	for i := range p.outputs {
+		p.shut(i)
 	}
 }

@@ -20,11 +20,33 @@ func Command(ctx context.Context, process, env []string, dir string) *exec.Cmd {
 	if env == nil {
 		env = os.Environ()
 	}
-	cmd := exec.CommandContext(ctx, process[0], process[1:]...)
-	cmd.Path, cmd.Err = lookPath(process[0], env)
+	path, err := lookPath(process[0], env)
+	return command(ctx, path, err, process, env, dir)
+}
+
+// command is Command with a program that was looked up.
+func command(ctx context.Context, path string, err error, process, env []string, dir string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, anyPath, process[1:]...)
+	cmd.Path, cmd.Err, cmd.Args[0] = path, err, process[0]
 	cmd.Env, cmd.Dir = env, dir
 	return cmd
 }
+
+// find returns the program of the function's process. It is looked up again
+// only when it is gone: a PATH may be long.
+func (w *Watchdog) find() (string, error) {
+	if known := w.program.Load(); known != nil && runnable(*known) {
+		return *known, nil
+	}
+	path, err := lookPath(w.config.Process[0], w.options.Env)
+	if err == nil && filepath.IsAbs(path) {
+		w.program.Store(&path)
+	}
+	return path, err
+}
+
+// anyPath keeps package exec from looking for the program in its own way.
+const anyPath = "/"
 
 // killPatience is how long a process may outlive cmd.Cancel before it is killed
 // directly. It matters only where a Start function set a Cancel that asks rather
@@ -43,12 +65,16 @@ func lookPath(name string, env []string) (string, error) {
 	}
 	for _, dir := range filepath.SplitList(path) {
 		file := filepath.Join(dir, name)
-		info, err := os.Stat(file)
-		if filepath.IsAbs(file) && err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		if filepath.IsAbs(file) && runnable(file) {
 			return file, nil
 		}
 	}
 	return name, &exec.Error{Name: name, Err: exec.ErrNotFound}
+}
+
+func runnable(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 // StartGroup starts the command as the leader of its own process group, and
@@ -78,6 +104,8 @@ type job struct {
 	stdin io.Reader
 	// stdout is written from one goroutine at a time. Its failure ends the job.
 	stdout io.Writer
+	// flush, if there is one, is called before more output is waited for.
+	flush func() error
 	// stderr is nil to send standard error to stdout as well.
 	stderr io.Writer
 }
@@ -104,90 +132,4 @@ func (w *Watchdog) run(ctx context.Context, j job) error {
 		}
 	}
 	return p.work(ctx, j)
-}
-
-// process is a function's process with its pipes. It does one job.
-type process struct {
-	plumbing
-	cmd     *exec.Cmd
-	started time.Time
-	exited  chan struct{} // closed when it has ended, as err says
-	err     error
-}
-
-// launch starts a process for a job with that input, whose standard error is
-// its output too or kept apart.
-func (w *Watchdog) launch(env []string, stdin io.Reader, apart bool) (*process, error) {
-	p := &process{exited: make(chan struct{}), started: time.Now()}
-	p.plumbing.init(&w.buffers)
-	p.cmd = Command(context.Background(), w.config.Process, env, w.options.Dir)
-	err := p.connect(p.cmd, stdin, apart)
-	if err == nil {
-		err = w.options.Start(p.cmd)
-	}
-	if err != nil {
-		p.close()
-		return nil, err
-	}
-	p.closeChildEnds()
-	go p.wait()
-	return p, nil
-}
-
-func (p *process) wait() {
-	awaitExit(p.cmd.Process.Pid)
-	p.err = p.cmd.Wait()
-	close(p.exited)
-}
-
-// work has the process do its job; run says how that may end.
-func (p *process) work(ctx context.Context, j job) error {
-	defer p.close()
-	p.pump(j)
-	var cause error
-	select {
-	case <-p.exited:
-	case <-p.broken:
-	case <-ctx.Done():
-		cause = context.Cause(ctx)
-	}
-	p.end()
-	p.settle(j)
-
-	switch {
-	case p.failure() != nil:
-		return p.failure()
-	case p.err == nil:
-		return nil
-	case cause != nil:
-		return cause
-	}
-	return p.err
-}
-
-// end kills the process, if it has not ended, and what it left in its group.
-func (p *process) end() {
-	select {
-	case <-p.exited:
-	default:
-		_ = p.cmd.Cancel()
-		select {
-		case <-p.exited:
-		case <-time.After(killPatience):
-			_ = p.cmd.Process.Kill()
-			<-p.exited
-		}
-	}
-	// A group that still has members keeps its number, so this cannot hit a
-	// stranger unless the kernel went through all numbers since Wait returned.
-	if p.cmd.Cancel != nil {
-		_ = p.cmd.Cancel()
-	}
-}
-
-// discard ends a process that gets no job. It is dead before its input is
-// closed, which it would take for the end of an empty request.
-func (p *process) discard() {
-	p.end()
-	p.close()
 }

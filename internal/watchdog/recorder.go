@@ -18,7 +18,7 @@ type recorder struct {
 	started time.Time
 	status  int
 	written int64
-	body    *incoming // nil if there is none or the mode leaves it to others
+	body    *incoming // nil if there is none
 
 	patience time.Duration // for each piece; 0 is no bound
 	mu       sync.Mutex
@@ -32,9 +32,7 @@ func (w *Watchdog) record(rw http.ResponseWriter, r *http.Request) *recorder {
 	if w.options.Impatient {
 		rec.patience, patience = w.config.WriteTimeout, w.config.ReadTimeout
 	}
-	if w.config.Mode != Static && w.config.Mode != HTTP {
-		rec.body = newIncoming(rw, r, patience)
-	}
+	rec.body = newIncoming(rw, r, patience)
 	return rec
 }
 

@@ -45,6 +45,9 @@ func (w *Watchdog) relay() (http.Handler, error) {
 			started, _ := resp.Request.Context().Value(startedKey{}).(*recorder)
 			resp.Header.Set(lofn.HeaderDurationSeconds, started.duration())
 			if resp.StatusCode == http.StatusSwitchingProtocols {
+				if !strings.EqualFold(resp.Header.Get("Upgrade"), resp.Request.Header.Get("Upgrade")) {
+					return errors.New("it switched protocols, which nobody asked for") // the proxy would not close the connection
+				}
 				started.status = resp.StatusCode // the proxy does not write it through the recorder
 			}
 			return nil
@@ -74,11 +77,6 @@ type startedKey struct{}
 func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request) {
 	ctx, cancel := w.within(r)
 	defer cancel()
-	var patience time.Duration
-	if w.options.Impatient {
-		patience = w.config.ReadTimeout
-	}
-	rec.body = newIncoming(rec.ResponseWriter, r, patience)
 	body := rec.body
 	r = r.WithContext(context.WithValue(ctx, startedKey{}, rec))
 	if w.config.BufferBody && !endless(r) {
@@ -94,7 +92,6 @@ func (w *Watchdog) relayCall(proxy http.Handler, rec *recorder, r *http.Request)
 		}
 	} else if body != nil {
 		body.openBothWays()
-		defer body.end()
 		// The transport does not return before it has read what it reads.
 		defer context.AfterFunc(ctx, body.interrupt)()
 		r.Body = body

@@ -215,6 +215,7 @@ func TestOddAnswers(t *testing.T) {
 		{"early hints", "GET", "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 200 OK\r\n" + typed + "Content-Length: 2\r\n\r\nok", "200 ok"},
 		{"continue", "POST", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n" + typed + "Content-Length: 2\r\n\r\nok", "200 ok"},
 		{"more than announced", "GET", "HTTP/1.1 200 OK\r\n" + typed + "Content-Length: 2\r\n\r\nok and more", "200 ok"},
+		{"a length that Connection names", "GET", "HTTP/1.1 200 OK\r\n" + typed + "Content-Length: 2\r\nConnection: Content-Length\r\n\r\nok", "200 ok"},
 		{"less than announced", "GET", "HTTP/1.1 200 OK\r\n" + typed + "Content-Length: 5\r\nConnection: close\r\n\r\nok", "200 broken: ok"},
 		{"broken chunk", "GET", "HTTP/1.1 200 OK\r\n" + typed + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nok\r\nzz", "200 broken: ok"},
 		{"not HTTP", "GET", "SSH-2.0-OpenSSH\r\n\r\n", "500 "},

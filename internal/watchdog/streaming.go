@@ -25,7 +25,7 @@ func (w *Watchdog) stream(rw http.ResponseWriter, r *http.Request) {
 	stderr := w.childLog()
 	defer stderr.Close()
 	out := &streamWriter{rec: rec, control: http.NewResponseController(rec), contentType: w.config.ContentType}
-	j := job{env: w.environ(r, r.ContentLength), stdout: out, stderr: stderr}
+	j := job{env: w.environ(r, r.ContentLength), stdout: out, flush: out.flush, stderr: stderr}
 	if rec.body != nil {
 		rec.body.openBothWays()
 		j.stdin = rec.body
@@ -56,8 +56,7 @@ func (w *Watchdog) endStream(rec *recorder, out *streamWriter, err error) {
 	}
 }
 
-// streamWriter sends each piece of output at once, and the headers before the
-// first.
+// streamWriter sends output, and the headers before the first piece.
 type streamWriter struct {
 	rec         *recorder
 	control     *http.ResponseController
@@ -73,11 +72,17 @@ func (s *streamWriter) begin() {
 
 func (s *streamWriter) Write(b []byte) (int, error) {
 	if !s.begun {
+		// So that there is a trailer though the answer may be short.
+		s.rec.Header().Set(http.TrailerPrefix+lofn.HeaderDurationSeconds, "")
 		s.begin()
 	}
-	n, err := s.rec.Write(b)
-	if err == nil {
-		err = s.control.Flush()
+	return s.rec.Write(b)
+}
+
+// flush sends what was written.
+func (s *streamWriter) flush() error {
+	if !s.begun {
+		return nil
 	}
-	return n, err
+	return s.control.Flush()
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lofn"
@@ -62,8 +63,9 @@ type Watchdog struct {
 	options Options
 	serve   http.Handler
 	lines   *lineLog
-	ahead   *ahead    // nil if no process is started before its call
-	buffers sync.Pool // *[]byte of copyBuffer
+	ahead   *ahead                 // nil if no process is started before its call
+	buffers sync.Pool              // *[]byte of copyBuffer
+	program atomic.Pointer[string] // where the function's program was found
 
 	mu       sync.Mutex
 	inflight int
@@ -87,7 +89,10 @@ func New(config Config, options Options) (*Watchdog, error) {
 	w.lines = &lineLog{to: w.options.Stderr()}
 	w.buffers.New = func() any { return new(make([]byte, copyBuffer)) }
 	if w.config.Prestart > 0 {
-		w.ahead = w.startAhead()
+		var err error
+		if w.ahead, err = w.startAhead(); err != nil {
+			return nil, errors.Join(err, w.finish())
+		}
 	}
 	return w, nil
 }
@@ -144,6 +149,7 @@ func (discard) Close() error                { return nil }
 // ServeHTTP answers one call.
 func (w *Watchdog) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	rec := w.record(rw, r)
+	defer rec.body.end()
 	w.options.Metrics.begin()
 	defer func() { w.options.Metrics.end(rec.finalStatus(), r.Method, time.Since(rec.started)) }()
 	if !w.enter(rec) {

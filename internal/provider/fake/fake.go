@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"lofn"
 	"lofn/internal/provider/fleet"
@@ -162,6 +163,7 @@ type starter struct{ *Provider }
 
 // Start implements fleet.Starter.
 func (s starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet.Instance, error) {
+	began := time.Now()
 	if err := s.admit(ctx, fn); err != nil {
 		return nil, err
 	}
@@ -179,6 +181,7 @@ func (s starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet.
 			s.mu.Unlock()
 		},
 	}
+	i.startup.Listen = time.Since(began)
 	s.mu.Lock()
 	s.instances[id] = i
 	s.mu.Unlock()
@@ -206,17 +209,19 @@ func (s starter) admit(ctx context.Context, fn lofn.Function) error {
 
 // instance is a replica that serves.
 type instance struct {
-	path   string
-	server *http.Server
-	forget func()
-	once   sync.Once
-	done   chan struct{}
-	err    error
+	path    string
+	server  *http.Server
+	startup lofn.Startup
+	forget  func()
+	once    sync.Once
+	done    chan struct{}
+	err     error
 }
 
 func (i *instance) Address() (network, address string) { return "unix", i.path }
 func (i *instance) Done() <-chan struct{}              { return i.done }
 func (i *instance) Err() error                         { return i.err }
+func (i *instance) Startup() lofn.Startup              { return i.startup }
 
 // Stop implements fleet.Instance.
 func (i *instance) Stop(ctx context.Context) {

@@ -34,6 +34,8 @@ type Instance interface {
 	Done() <-chan struct{}
 	// Err says, once Done is closed, why the instance ended by itself.
 	Err() error
+	// Startup is how long the parts of Start took.
+	Startup() lofn.Startup
 	// Stop asks the instance to finish what it has and end, and returns when
 	// nothing is left of it. When ctx ends it is ended by force.
 	Stop(ctx context.Context)
@@ -47,6 +49,9 @@ type Config struct {
 	Drain func(ctx context.Context, r lofn.Replica) error
 	// Failed is told why a replica failed, each time. Nil discards it.
 	Failed func(fn lofn.Ref, id, reason string)
+	// Started is told of each replica that got ready, after the watchers, of
+	// several at once. Nil discards it.
+	Started func(r lofn.Replica)
 	// MaxStarts bounds how many replicas are being started at one moment;
 	// 0 means four for each core.
 	MaxStarts int
@@ -67,7 +72,10 @@ type Fleet struct {
 	mu        sync.Mutex
 	closed    bool
 	functions map[lofn.Ref]*function
-	board     board
+	// resting holds the generations of functions of which nothing is wanted and
+	// nothing is left.
+	resting map[lofn.Ref]int64
+	board   board
 }
 
 // New returns a Fleet without functions.
@@ -81,6 +89,9 @@ func New(c Config) *Fleet {
 	if c.Failed == nil {
 		c.Failed = func(lofn.Ref, string, string) {}
 	}
+	if c.Started == nil {
+		c.Started = func(lofn.Replica) {}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -91,6 +102,7 @@ func New(c Config) *Fleet {
 		forced:    forced,
 		force:     force,
 		functions: make(map[lofn.Ref]*function),
+		resting:   make(map[lofn.Ref]int64),
 		board:     newBoard(),
 	}
 }
@@ -114,13 +126,16 @@ func (f *Fleet) Ensure(ctx context.Context, fn lofn.Function) error {
 	known := f.functions[fn.Ref]
 	if known == nil {
 		known = &function{}
-		f.functions[fn.Ref] = known
+		known.want.Generation = f.resting[fn.Ref]
 	}
 	if !known.removed && fn.Generation < known.want.Generation {
 		return lofn.Errorf(lofn.Conflict, "%s: generation %d is older than %d, which is in force", fn.Ref, fn.Generation, known.want.Generation)
 	}
-	known.want, known.removed = fn.Clone(), false
+	known.want, known.removed = fn, false
+	f.functions[fn.Ref] = known
+	delete(f.resting, fn.Ref)
 	f.reconcile(known)
+	f.forget(known)
 	return nil
 }
 
@@ -131,6 +146,7 @@ func (f *Fleet) Remove(ctx context.Context, ref lofn.Ref) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	delete(f.resting, ref)
 	if fn := f.functions[ref]; fn != nil {
 		fn.removed = true
 		f.reconcile(fn)

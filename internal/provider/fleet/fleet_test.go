@@ -46,7 +46,7 @@ func (s *starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet
 			return nil, err
 		}
 	}
-	i := &instance{done: make(chan struct{})}
+	i := &instance{done: make(chan struct{}), startup: lofn.Startup{Listen: delay}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.instances == nil {
@@ -80,6 +80,8 @@ type instance struct {
 	once sync.Once
 	done chan struct{}
 	err  error
+	// startup is what it says of its start.
+	startup lofn.Startup
 	// linger is how long Stop takes unless it is forced.
 	linger time.Duration
 	forced bool
@@ -88,6 +90,7 @@ type instance struct {
 func (i *instance) Address() (network, address string) { return "unix", "/nowhere" }
 func (i *instance) Done() <-chan struct{}              { return i.done }
 func (i *instance) Err() error                         { return i.err }
+func (i *instance) Startup() lofn.Startup              { return i.startup }
 
 func (i *instance) Stop(ctx context.Context) {
 	select {
@@ -385,6 +388,65 @@ func TestDrainEndsWithTheInstance(t *testing.T) {
 		synctest.Wait()
 		if now := states(f); len(now) != 0 {
 			t.Errorf("replicas: %+v", now)
+		}
+	})
+}
+
+func TestStartsSayWhatTheyTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &starter{delay: time.Second}
+		var mu sync.Mutex
+		started := make(map[string]lofn.Replica)
+		f := fleet.New(fleet.Config{Starter: s, MaxStarts: 1, Started: func(r lofn.Replica) {
+			mu.Lock()
+			defer mu.Unlock()
+			started[r.Function.Name] = r
+		}})
+		defer f.Close(t.Context())
+		ensure(t, f, wish("first", 1, 1))
+		ensure(t, f, wish("second", 1, 1))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		mu.Lock()
+		if len(started) != 1 {
+			t.Errorf("started when one had its turn: %v", started)
+		}
+		mu.Unlock()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		waited := 0
+		mu.Lock()
+		for _, r := range states(f) {
+			want := lofn.Startup{Listen: time.Second}
+			if started[r.Function.Name] != r {
+				t.Errorf("Started was told %+v of %+v", started[r.Function.Name], r)
+			}
+			// Either may have had the first turn.
+			if r.Startup.Wait > 0 {
+				want.Wait, waited = time.Second, waited+1
+			}
+			if r.Startup != want {
+				t.Errorf("%s: %+v, want %+v", r.Function, r.Startup, want)
+			}
+		}
+		mu.Unlock()
+		if waited != 1 {
+			t.Errorf("%d replicas waited for their turn, want 1", waited)
+		}
+		// A replica that starts again has not started yet.
+		s.one(t, f).end(errors.New("crashed"))
+		time.Sleep(firstPause + time.Millisecond)
+		again := 0
+		for _, r := range states(f) {
+			if r.State == lofn.Starting {
+				again++
+				if r.Startup != (lofn.Startup{}) {
+					t.Errorf("a replica that starts says %+v", r.Startup)
+				}
+			}
+		}
+		if again != 1 {
+			t.Errorf("%d replicas start again, want 1", again)
 		}
 	})
 }

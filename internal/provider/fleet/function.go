@@ -132,9 +132,14 @@ func (f *Fleet) change(r *replica, edit func(*lofn.Replica)) lofn.Replica {
 	return r.view
 }
 
-// forget drops a function that was removed and has no replica left.
+// forget drops a function of which nothing is wanted and nothing is left. There
+// may be thousands, so little is kept of those that were not removed.
 func (f *Fleet) forget(fn *function) {
-	if fn.removed && len(fn.replicas) == 0 {
-		delete(f.functions, fn.want.Ref)
+	if len(fn.replicas) > 0 || !fn.removed && fn.want.Replicas > 0 {
+		return
+	}
+	delete(f.functions, fn.want.Ref)
+	if !fn.removed {
+		f.resting[fn.want.Ref] = fn.want.Generation
 	}
 }

@@ -46,24 +46,29 @@ func (f *Fleet) run(ctx context.Context, r *replica) {
 		if !r.wait(ctx, pause) {
 			return
 		}
-		f.change(r, func(v *lofn.Replica) { v.State, v.Restarts = lofn.Starting, v.Restarts+1 })
+		f.change(r, func(v *lofn.Replica) {
+			v.State, v.Restarts, v.Startup = lofn.Starting, v.Restarts+1, lofn.Startup{}
+		})
 	}
 }
 
 // serve starts r once and stays with it to its end. A nil error means that it
 // ended because ctx did; lived is how long it was ready.
 func (f *Fleet) serve(ctx context.Context, r *replica) (lived time.Duration, err error) {
-	instance, err := f.start(ctx, r)
+	instance, waited, err := f.start(ctx, r)
 	if err != nil {
 		return 0, err
 	}
-	f.change(r, func(v *lofn.Replica) {
+	ready := f.change(r, func(v *lofn.Replica) {
 		v.State = lofn.Ready
 		if v.Reason != "" {
 			v.Reason = "started again: " + v.Reason
 		}
 		v.Network, v.Address = instance.Address()
+		v.Startup = instance.Startup()
+		v.Startup.Wait = waited
 	})
+	f.Started(ready)
 	since := time.Now()
 	select {
 	case <-instance.Done():
@@ -75,17 +80,20 @@ func (f *Fleet) serve(ctx context.Context, r *replica) (lived time.Duration, err
 }
 
 // start calls the Starter when it is r's turn.
-func (f *Fleet) start(ctx context.Context, r *replica) (Instance, error) {
+func (f *Fleet) start(ctx context.Context, r *replica) (instance Instance, waited time.Duration, err error) {
+	began := time.Now()
 	select {
 	case f.starts <- struct{}{}:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, 0, ctx.Err()
 	}
+	waited = time.Since(began)
 	var once sync.Once
 	release := func() { once.Do(func() { <-f.starts }) }
 	defer release()
 	defer time.AfterFunc(turn, release).Stop()
-	return f.Starter.Start(ctx, r.fn, r.view.ID)
+	instance, err = f.Starter.Start(ctx, r.fn, r.view.ID)
+	return instance, waited, err
 }
 
 // retire lets the instance finish its calls and ends it.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"lofn"
 )
 
 // cell is what surrounds the processes of one replica.
@@ -25,6 +27,8 @@ type cell struct {
 	// sockets is the folder for the socket as the function sees it, and dial
 	// the same one as the platform does.
 	sockets, dial string
+	// startup is complete when the replica is ready.
+	startup lofn.Startup
 
 	mu      sync.Mutex
 	closed  bool
@@ -96,6 +100,8 @@ func (c *cell) isolate() error {
 	c.dial = "/proc/self/fd/" + strconv.Itoa(c.handles.sockets)
 	return nil
 }
+
+func (c *cell) Startup() lofn.Startup { return c.startup }
 
 // share makes do without a view: the function sees the machine as it is.
 func (c *cell) share() error {

@@ -62,8 +62,9 @@ type Config struct {
 	// Standby is how many interpreters of a kind wait, started, for a function
 	// that has use for one; 0 has all processes start when they are needed.
 	Standby int
-	// MaxStarts is as in fleet.Config.
+	// MaxStarts and Started are as in fleet.Config.
 	MaxStarts int
+	Started   func(r lofn.Replica)
 	// Log receives what concerns the platform; nil discards it.
 	Log *slog.Logger
 }

@@ -45,6 +45,7 @@ func (m *linux) startForks(p *program) (instance, error) {
 		c.close()
 		return nil, err
 	}
+	f.startup.Prepare = time.Since(p.began)
 	return f, nil
 }
 

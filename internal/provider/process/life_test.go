@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -161,6 +163,57 @@ func TestFunctionMayListenOnPort(t *testing.T) {
 	}
 	if len(addresses) != 3 {
 		t.Errorf("addresses: %v", addresses)
+	}
+}
+
+func TestReplicasSayWhatTheirStartTook(t *testing.T) {
+	var mu sync.Mutex
+	started := make(map[string]lofn.Startup)
+	r := newRig(t, func(c *process.Config) {
+		c.Started = func(r lofn.Replica) {
+			mu.Lock()
+			defer mu.Unlock()
+			started[r.Function.Name] = r.Startup
+		}
+	})
+	r.self()
+	for name, parts := range map[string][]string{
+		"server": {"prepare", "exec", "listen", "accept"},
+		"ported": {"prepare", "exec", "listen", "accept"},
+		"forks":  {"prepare"},
+	} {
+		fn := function(name, "self")
+		switch name {
+		case "ported":
+			fn = function(name, "self", "act=port")
+		case "forks":
+			fn = function(name, "self", "mode=streaming", "fprocess=cat")
+		}
+		replica := r.deploy(fn)[0]
+		known := maps.Collect(replica.Startup.Parts())
+		delete(known, "wait") // which may be too short to be measured
+		if got := slices.Sorted(maps.Keys(known)); !slices.Equal(got, slices.Sorted(slices.Values(parts))) {
+			t.Errorf("%s: %v, want %v", name, known, parts)
+		}
+		eventually(t, "the hook to be told", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return started[name] == replica.Startup
+		})
+	}
+}
+
+// A program that takes its time between the two calls by which a socket
+// appears and listens is not ready before the second, and is found by the
+// same address if it had another name first.
+func TestSocketsThatListenLate(t *testing.T) {
+	r := newRig(t)
+	r.self()
+	for _, act := range []string{"late", "renamed"} {
+		replica := r.deploy(function(act, "self", "act="+act, "answer=at last"))[0]
+		if out, err := call(t.Context(), replica, "/", ""); err != nil || out != "at last" {
+			t.Errorf("%s: %q, %v", act, out, err)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ var hanging = map[string]string{"handler": "#!/bin/sh\nif [ \"$Http_Path\" = /ha
 
 // lend deploys a function and returns what calls it.
 func (r *rig) lend(fn lofn.Function) *invoke.Caller {
-	p := pool.New(func(lofn.Ref) {})
+	p := pool.New(pool.Config{})
 	p.Declare(fn)
 	r.ensure(fn)
 	for _, replica := range r.ready(fn, 1) {

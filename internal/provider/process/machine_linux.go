@@ -33,6 +33,10 @@ type linux struct {
 	path    string
 	run     *runDir
 	buffers *buffers
+	// null is what servers have as their standard input.
+	null    *os.File
+	notices *notices
+	habits  habits
 	standby *standby
 }
 
@@ -56,7 +60,10 @@ func newMachine(c Config) (machine, error) {
 	}
 	var denied error
 	m.sandbox, denied = newSandbox(stage, m.Log)
-	if err := m.choose(denied, earlier); err != nil {
+	if err = m.choose(denied, earlier); err == nil {
+		m.null, err = os.Open(os.DevNull)
+	}
+	if err != nil {
 		m.sandbox.close()
 		return nil, errors.Join(err, run.close())
 	}
@@ -64,6 +71,9 @@ func newMachine(c Config) (machine, error) {
 		newCgroups(path)
 	}
 	m.cgroups = newCgroups(run.path)
+	if m.notices, err = newNotices(); err != nil {
+		m.Log.Warn("functions that start are looked at often: the kernel does not tell when their sockets are there, for want of fs.inotify.max_user_instances", "reason", err)
+	}
 	m.standby = newStandby(m)
 	return m, nil
 }
@@ -124,7 +134,7 @@ func (m *linux) close() error {
 	m.standby.close()
 	m.sandbox.close()
 	m.cgroups.close()
-	return m.run.close()
+	return errors.Join(m.notices.close(), m.null.Close(), m.run.close())
 }
 
 // attributes are those with which a function's processes start.

@@ -4,6 +4,7 @@ package process_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lofn"
 	"lofn/internal/provider/process"
@@ -34,6 +37,9 @@ func TestMain(m *testing.M) {
 			if status, started := process.Isolate(); started {
 				os.Exit(status)
 			}
+		}
+		if os.Getenv("LOFN_TEST_BLIND") != "" {
+			blind()
 		}
 		os.Exit(m.Run())
 	}
@@ -56,10 +62,52 @@ func behave(act string) {
 		fmt.Fprintln(os.Stderr, "the end")
 	case "port":
 		serve("tcp", "127.0.0.1:"+os.Getenv(lofn.EnvPort))
+	case "late", "renamed":
+		serveLate(act, os.Getenv(lofn.EnvSocket))
 	case "stubborn":
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM)
 	}
 	serve("unix", os.Getenv(lofn.EnvSocket))
+}
+
+// blind takes from this user namespace what the kernel would tell it by.
+func blind() {
+	if err := os.WriteFile("/proc/sys/user/max_inotify_instances", []byte("0"), 0); err != nil {
+		fmt.Fprintln(os.Stderr, "skipped, for there is no user namespace to do it in:", err)
+		os.Exit(0)
+	}
+	if _, err := unix.InotifyInit1(unix.IN_CLOEXEC); err == nil {
+		fmt.Fprintln(os.Stderr, "there still is inotify")
+		os.Exit(1)
+	}
+}
+
+// serveLate has its socket there long before it listens, or under another name
+// first.
+func serveLate(act, path string) {
+	name := path
+	if act == "renamed" {
+		name += ".new"
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: name})
+	}
+	if act == "late" {
+		time.Sleep(50 * time.Millisecond) // what is tested is a program that does
+	}
+	if err == nil {
+		err = unix.Listen(fd, 16)
+	}
+	if err == nil && name != path {
+		err = os.Rename(name, path)
+	}
+	listener, failed := net.FileListener(os.NewFile(uintptr(fd), "listener"))
+	if err = errors.Join(err, failed); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	serveOn(listener)
 }
 
 func serve(network, address string) {
@@ -68,6 +116,10 @@ func serve(network, address string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	serveOn(listener)
+}
+
+func serveOn(listener net.Listener) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, os.Getenv("answer")) })
 	mux.HandleFunc("/crash", func(http.ResponseWriter, *http.Request) { os.Exit(7) })

@@ -191,6 +191,7 @@ func TestNothingOutlivesAKilledSupervisor(t *testing.T) {
 func TestAsOrdinaryUser(t *testing.T) {
 	for name, test := range map[string]struct{ env, run string }{
 		"Isolated": {"LOFN_TEST_PLAIN=", "ConformanceServers|Secret|Temporary|Image|User|Outlive|Reasons|Port|Usage|Standby(Keeps|Cannot|IsKilled)|Interpreter"},
+		"Blind":    {"LOFN_TEST_BLIND=1", "ConformanceServers/(Ensure|Scale)|Port|Foreign|Late|Took"},
 		"Plain":    {"LOFN_TEST_PLAIN=1", "ConformanceServers/(Remove|Update)|Reasons|Outlive|Environment|Long|Usage|StandbyNeeds"},
 	} {
 		t.Run(name, func(t *testing.T) {

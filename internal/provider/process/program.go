@@ -28,6 +28,8 @@ type program struct {
 	// ready bounds the time until it listens, grace that between the request
 	// to end and the end.
 	ready, grace time.Duration
+	// began is when its start did.
+	began time.Time
 	// ended is called once, after the Done of the replica was closed.
 	ended func()
 }

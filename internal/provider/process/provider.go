@@ -84,7 +84,7 @@ func New(c Config) (*Provider, error) {
 	}
 	p := &Provider{config: c, machine: m, replicas: make(map[string]running), samples: make(map[lofn.Ref]sample)}
 	p.Fleet = fleet.New(fleet.Config{
-		Starter: starter{p}, Drain: c.Drain, MaxStarts: c.MaxStarts, Log: c.Log,
+		Starter: starter{p}, Drain: c.Drain, MaxStarts: c.MaxStarts, Started: c.Started, Log: c.Log,
 		Failed: func(fn lofn.Ref, id, reason string) { c.Logs.Append(fn, id, "lofn: "+reason) },
 	})
 	return p, nil
@@ -196,6 +196,7 @@ type starter struct{ *Provider }
 
 // Start implements fleet.Starter.
 func (s starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet.Instance, error) {
+	began := time.Now()
 	image, err := s.config.Images.Unpack(ctx, fn.Spec.Image, fn.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", fn.Spec.Image, err)
@@ -207,6 +208,7 @@ func (s starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet.
 	if err != nil {
 		return nil, err
 	}
+	p.began = began
 	s.mu.Lock()
 	synced := s.synced
 	s.mu.Unlock()

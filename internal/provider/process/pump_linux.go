@@ -2,12 +2,15 @@ package process
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // pump moves what a process writes to its log, and remembers the end of it.
@@ -31,11 +34,17 @@ func newBuffers() *buffers {
 
 // newPump returns a pump and the file that a process shall write to.
 func newPump(to io.WriteCloser) (*pump, *os.File, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
+	// Not os.Pipe, which has the runtime's poller watch the end that is for the
+	// process as well.
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
 		return nil, nil, err
 	}
-	return &pump{from: r, to: to, done: make(chan struct{})}, w, nil
+	r, w := ends[0], os.NewFile(uintptr(ends[1]), "output")
+	if err := unix.SetNonblock(r, true); err != nil {
+		return nil, nil, errors.Join(err, unix.Close(r), w.Close())
+	}
+	return &pump{from: os.NewFile(uintptr(r), "output"), to: to, done: make(chan struct{})}, w, nil
 }
 
 // run moves bytes until all writers have closed the pipe.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -143,7 +144,7 @@ func (r *rig) image(name string, files map[string]string, env ...string) {
 	for file, content := range files {
 		path := filepath.Join(app, file)
 		must(r.t, os.MkdirAll(filepath.Dir(path), 0o755))
-		must(r.t, os.WriteFile(path, []byte(content), 0o755))
+		writeProgram(r.t, path, []byte(content))
 	}
 	r.add(name, root, env)
 }
@@ -182,8 +183,17 @@ func selfImage(t testing.TB, root string) string {
 	}
 	content, err := os.ReadFile(self)
 	must(t, err)
-	must(t, os.WriteFile(target, content, 0o755))
+	writeProgram(t, target, content)
 	return root
+}
+
+// writeProgram writes a file to be executed. Nothing may be forked meanwhile,
+// for what is open for writing, in whatever process, cannot be executed.
+func writeProgram(t testing.TB, path string, content []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	must(t, os.WriteFile(path, content, 0o755))
 }
 
 // function returns a function of one replica.

@@ -3,10 +3,7 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -63,6 +60,7 @@ func (m *linux) newServer(p *program) (*server, error) {
 		c.close()
 		return nil, err
 	}
+	s.startup.Prepare = time.Since(p.began)
 	if err := s.launch(); err != nil {
 		m.ports.release(s.port)
 		c.close()
@@ -77,14 +75,9 @@ func (s *server) launch() error {
 		return err
 	}
 	defer output.Close()
-	stdin, err := os.Open(os.DevNull)
-	if err != nil {
-		return errors.Join(err, p.abandon())
-	}
-	defer stdin.Close()
 	attr := &syscall.ProcAttr{
 		Dir:   s.dir,
-		Files: []uintptr{stdin.Fd(), output.Fd(), output.Fd()},
+		Files: []uintptr{s.machine.null.Fd(), output.Fd(), output.Fd()},
 		Env:   s.variables(),
 	}
 	err = s.inside(func(sys *syscall.SysProcAttr) (err error) {
@@ -95,6 +88,7 @@ func (s *server) launch() error {
 	if err != nil {
 		return errors.Join(s.explain(err), p.abandon())
 	}
+	s.startup.Exec = s.child.started.Sub(s.began) - s.startup.Prepare
 	s.machine.adopt(s.child.pid)
 	s.pump = p
 	go p.run(s.machine.buffers)
@@ -114,64 +108,6 @@ func (s *server) variables() []string {
 // socket is a name that no other replica uses, so that a dialer that is late
 // cannot reach another through a handle that was used again.
 func (s *server) socket() string { return s.id + socketSuffix }
-
-var errExited = errors.New("the process ended before it listened")
-
-// await returns when the process listens. It looks ever more rarely, so that
-// it is late by a fiftieth of what the start took.
-func (s *server) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.ready, fmt.Errorf(
-		"did not listen on $%s or port %d within %s", lofn.EnvSocket, s.port, s.ready))
-	defer cancel()
-	timer := time.NewTimer(time.Millisecond)
-	defer timer.Stop()
-	for !s.listens(ctx) {
-		select {
-		case <-s.child.exited:
-			return errExited
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-timer.C:
-			timer.Reset(min(max(time.Since(s.child.started)/50, time.Millisecond), 100*time.Millisecond))
-		}
-	}
-	return nil
-}
-
-// listens finds out where the process listens, if it does.
-func (s *server) listens(ctx context.Context) bool {
-	if s.accepts(ctx, "unix", filepath.Join(s.dial, s.socket())) {
-		return true
-	}
-	if s.accepts(ctx, "tcp", loopback(s.port)) {
-		return true
-	}
-	// Templates made for other watchdogs may listen on a port that their image
-	// fixes.
-	if u := s.watchdog.Upstream; u != nil {
-		if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
-			port, err := strconv.Atoi(u.Port())
-			return err == nil && s.accepts(ctx, "tcp", loopback(port))
-		}
-	}
-	return false
-}
-
-// accepts tries to connect. On a TCP port anybody may listen, so it must be
-// one of the replica's processes that does.
-func (s *server) accepts(ctx context.Context, network, address string) bool {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok && !listening(family(s.child.pid), tcp.Port) {
-		return false
-	}
-	s.network, s.address = network, address
-	return true
-}
 
 // end waits for the process to end, clears up and says why.
 func (s *server) end() {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,9 +22,10 @@ import (
 type waiting struct {
 	*cell
 	child *child
-	// output is what its pump will read, and channel the other end of the
-	// loader's.
-	output, channel *os.File
+	// pump has nowhere to pump to yet.
+	pump *pump
+	// channel is the other end of the loader's.
+	channel *os.File
 }
 
 // Bounds for an interpreter to start, and for one that waits to answer.
@@ -81,14 +81,21 @@ func limit(is bool, value int64) int64 {
 }
 
 func (w *waiting) launch(k kind) error {
-	theirs, err := w.connect()
-	defer func() { closeAll(theirs) }()
+	p, output, err := newPump(nil)
 	if err != nil {
 		return err
 	}
-	attr := &syscall.ProcAttr{Dir: lofn.AppDir, Env: strings.Split(k.env, "\x00")}
-	for _, f := range theirs {
-		attr.Files = append(attr.Files, f.Fd())
+	defer output.Close()
+	w.pump = p
+	channel, err := w.connect()
+	if err != nil {
+		return err
+	}
+	defer channel.Close()
+	attr := &syscall.ProcAttr{
+		Dir:   lofn.AppDir,
+		Files: []uintptr{w.machine.null.Fd(), output.Fd(), output.Fd(), channel.Fd()},
+		Env:   strings.Split(k.env, "\x00"),
 	}
 	err = w.inside(func(sys *syscall.SysProcAttr) (err error) {
 		attr.Sys = sys
@@ -101,33 +108,18 @@ func (w *waiting) launch(k kind) error {
 	return err
 }
 
-// connect makes what the interpreter inherits: standard input and outputs, and
-// the channel.
-func (w *waiting) connect() (theirs []*os.File, err error) {
-	stdin, err := os.Open(os.DevNull)
+// connect makes the channel and returns the loader's end of it.
+func (w *waiting) connect() (theirs *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	theirs = append(theirs, stdin)
-	output, to, err := os.Pipe()
-	if err != nil {
-		return theirs, err
+	theirs = os.NewFile(uintptr(pair[1]), "channel")
+	if err := unix.SetNonblock(pair[0], true); err != nil {
+		return nil, errors.Join(err, unix.Close(pair[0]), theirs.Close())
 	}
-	w.output, theirs = output, append(theirs, to, to)
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return theirs, err
-	}
-	theirs = append(theirs, os.NewFile(uintptr(pair[1]), "channel"))
-	err = unix.SetNonblock(pair[0], true)
 	w.channel = os.NewFile(uintptr(pair[0]), "channel")
-	return theirs, err
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range slices.Compact(files) {
-		f.Close()
-	}
+	return theirs, nil
 }
 
 // expect waits for a letter of the loader.
@@ -150,8 +142,8 @@ func (w *waiting) expect(letter byte, within time.Duration) error {
 // words is what the process has written, in one line.
 func (w *waiting) words() string {
 	var text [1024]byte
-	_ = w.output.SetReadDeadline(time.Now().Add(time.Second))
-	n, _ := w.output.Read(text[:])
+	_ = w.pump.from.SetReadDeadline(time.Now().Add(time.Second))
+	n, _ := w.pump.from.Read(text[:])
 	return strings.Join(strings.Fields(strings.ToValidUTF8(string(text[:n]), "?")), " ")
 }
 
@@ -177,6 +169,7 @@ func (w *waiting) become(p *program, port int) (*server, error) {
 	w.program = p
 	s := &server{cell: w.cell, child: w.child, port: port, done: make(chan struct{})}
 	err := w.furnish(p)
+	s.startup.Prepare = time.Since(p.began)
 	if err == nil {
 		err = w.tell(append([]string{p.dir}, s.variables()...))
 	}
@@ -186,7 +179,9 @@ func (w *waiting) become(p *program, port int) (*server, error) {
 	}
 	_ = w.channel.Close()
 	w.child.started = time.Now()
-	s.pump = &pump{from: w.output, to: w.machine.Logs.Writer(p.fn.Ref, p.id), done: make(chan struct{})}
+	s.startup.Exec = w.child.started.Sub(p.began) - s.startup.Prepare
+	s.pump = w.pump
+	s.pump.to = w.machine.Logs.Writer(p.fn.Ref, p.id)
 	go s.pump.run(w.machine.buffers)
 	return s, nil
 }
@@ -231,10 +226,11 @@ func (w *waiting) discard() {
 		w.kill()
 		<-w.child.exited
 	}
-	for _, f := range []*os.File{w.output, w.channel} {
-		if f != nil {
-			_ = f.Close()
-		}
+	if w.pump != nil {
+		_ = w.pump.from.Close()
+	}
+	if w.channel != nil {
+		_ = w.channel.Close()
 	}
 	w.close()
 }

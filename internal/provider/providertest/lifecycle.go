@@ -3,6 +3,7 @@ package providertest
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"lofn"
 )
@@ -211,6 +212,22 @@ func failed(s *suite) {
 		now := s.of(fn.Ref)
 		return len(now) == 1 && now[0].Restarts > 0
 	})
+}
+
+// startup checks what replicas say of their start; they need not know all.
+func startup(s *suite) {
+	began := time.Now()
+	s.ensure(s.function("timed", "in time", 1, 2))
+	for _, r := range s.settled(ref("timed"), 1, 2) {
+		if most := time.Since(began); r.Startup.Total() > most {
+			s.Errorf("replica %s was ready within %s, and says that it took %+v", r.ID, most, r.Startup)
+		}
+		for part, took := range r.Startup.Parts() {
+			if took < 0 {
+				s.Errorf("replica %s says that its part %s took %s", r.ID, part, took)
+			}
+		}
+	}
 }
 
 func ids(replicas []lofn.Replica) []string {

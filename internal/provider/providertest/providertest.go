@@ -63,6 +63,7 @@ func Run(t *testing.T, h Harness) {
 		{"Remove/ThenOlderGeneration", removeThenEnsure},
 		{"Crash/Restarts", crash},
 		{"Failed/SaysWhy", failed},
+		{"Startup/NoLongerThanItTook", startup},
 		{"Watch/ExistingThenChanges", watchExisting},
 		{"Watch/TwoWatchers", watchTwo},
 		{"Watch/SlowReaderSeesLast", watchSlow},

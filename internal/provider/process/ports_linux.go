@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // ports gives out TCP ports of the loopback interface. They are below those
@@ -39,13 +41,24 @@ func (p *ports) release(port int) {
 	delete(p.used, port)
 }
 
+// free tries to listen, without the poller of the runtime, which a socket that
+// is closed at once has no use for.
 func free(port int) bool {
-	listener, err := net.Listen("tcp4", loopback(port))
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
-	_ = listener.Close()
-	return true
+	defer unix.Close(fd)
+	// As most servers do; so it is free to them if it is here.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) != nil {
+		return false
+	}
+	return unix.Bind(fd, local(port)) == nil && unix.Listen(fd, 1) == nil
+}
+
+// local is the port's address to the kernel, and loopback to people.
+func local(port int) unix.Sockaddr {
+	return &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
