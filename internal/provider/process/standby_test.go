@@ -107,7 +107,11 @@ func (r *rig) eval(replica lofn.Replica, expression string) string {
 
 // waited reports whether the replica was an interpreter on standby.
 func (r *rig) waited(replica lofn.Replica, s speech) bool {
-	return strings.Contains(r.eval(replica, s.own), "/var/openfaas/standby")
+	waited := strings.Contains(r.eval(replica, s.own), "/var/openfaas/standby")
+	if replica.Startup.Standby != waited {
+		r.t.Errorf("%s was on standby: %t, and says %t", replica.ID, waited, replica.Startup.Standby)
+	}
+	return waited
 }
 
 // asleep scales the function to nothing and waits until the replicas are gone.

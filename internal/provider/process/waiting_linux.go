@@ -169,7 +169,7 @@ func (w *waiting) become(p *program, port int) (*server, error) {
 	w.program = p
 	s := &server{cell: w.cell, child: w.child, port: port, done: make(chan struct{})}
 	err := w.furnish(p)
-	s.startup.Prepare = time.Since(p.began)
+	s.startup.Standby, s.startup.Prepare = true, time.Since(p.began)
 	if err == nil {
 		err = w.tell(append([]string{p.dir}, s.variables()...))
 	}
