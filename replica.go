@@ -60,6 +60,8 @@ type Startup struct {
 	Listen time.Duration `json:"listen,omitempty"`
 	// Accept is until it was seen to accept connections.
 	Accept time.Duration `json:"accept,omitempty"`
+	// Standby is set if its process had started before it was needed.
+	Standby bool `json:"standby,omitempty"`
 }
 
 // Parts yields the parts that are known, by name.

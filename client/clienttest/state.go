@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"lofn"
@@ -80,6 +81,7 @@ func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request, refuse func(lof
 func (g *Gateway) status(ref lofn.Ref, d lofn.Deployment) *lofn.FunctionStatus {
 	replica := lofn.Replica{Function: ref, ID: ref.Name + "-1", State: lofn.Ready, Since: time.Unix(1700000000, 0).UTC()}
 	replica.Startup = lofn.Startup{Prepare: 1240 * time.Microsecond, Exec: 810 * time.Microsecond, Listen: 4080 * time.Microsecond, Accept: time.Microsecond}
+	replica.Startup.Standby = strings.HasPrefix(d.EnvProcess, "python3 ")
 	status := &lofn.FunctionStatus{
 		Name: ref.Name, Namespace: ref.Namespace, Image: d.Image, EnvProcess: d.EnvProcess, EnvVars: d.EnvVars,
 		Constraints: d.Constraints, Secrets: d.Secrets, Labels: nonNil(d.Labels), Annotations: nonNil(d.Annotations),

@@ -38,6 +38,9 @@ type Options struct {
 	// PrometheusURL is where a Prometheus answers queries about the load of
 	// functions; if it is empty, none are scaled by a query.
 	PrometheusURL string
+	// Standby is how many interpreters of a kind wait for a function that has
+	// use for one.
+	Standby int
 	// Release and Commit say which lofn this is; neither is empty.
 	Release, Commit string
 	Log             *slog.Logger

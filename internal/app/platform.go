@@ -106,6 +106,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		Started:    p.metrics.ReplicaStarted,
 		GatewayURL: url,
 		Hide:       []string{p.data.path},
+		Standby:    p.options.Standby,
 		Log:        p.log,
 	})
 	if err != nil {

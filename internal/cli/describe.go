@@ -316,5 +316,9 @@ func startedIn(s lofn.Startup) string {
 			parts = append(parts, name+" "+text)
 		}
 	}
-	return strings.TrimSuffix(in(s.Total())+" ms: "+strings.Join(parts, ", "), ": ")
+	total := in(s.Total()) + " ms"
+	if s.Standby {
+		total += " from standby"
+	}
+	return strings.TrimSuffix(total+": "+strings.Join(parts, ", "), ": ")
 }

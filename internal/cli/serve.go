@@ -25,6 +25,8 @@ type ServeOptions struct {
 	TLSCert, TLSKey string
 	// PrometheusURL is where a Prometheus answers queries, or empty.
 	PrometheusURL string
+	// Standby is how many interpreters of a kind wait for a function.
+	Standby int
 	// Quiet asks for warnings and worse only in the platform's own log.
 	Quiet bool
 	// Upgradable asks to hand over to the program on the disk on SIGHUP.
@@ -48,15 +50,20 @@ const (
 	defaultListen        = "127.0.0.1:8080"
 	defaultMetricsListen = "127.0.0.1:8082"
 	defaultProvider      = "process"
+	defaultStandby       = 1
 )
+
+// mostStandby is far more than pays.
+const mostStandby = 100
 
 // errCannotServe is for programs that are only a client.
 var errCannotServe = errors.New("this program cannot serve: it was built without the platform")
 
 func (p *program) serveCommand() *cobra.Command {
 	var (
-		o      ServeOptions
-		noAuth = p.Getenv("LOFN_NO_AUTH")
+		o       ServeOptions
+		noAuth  = p.Getenv("LOFN_NO_AUTH")
+		standby = cmp.Or(p.Getenv("LOFN_STANDBY"), strconv.Itoa(defaultStandby))
 	)
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -87,6 +94,9 @@ the flag wins.`,
 			if o.NoAuth, err = strconv.ParseBool(cmp.Or(noAuth, "false")); err != nil {
 				return fmt.Errorf("LOFN_NO_AUTH or --no-auth: %q is neither true nor false", noAuth)
 			}
+			if o.Standby, err = strconv.Atoi(standby); err != nil || o.Standby < 0 || o.Standby > mostStandby {
+				return fmt.Errorf("LOFN_STANDBY or --standby: %q is not a number from 0 to %d", standby, mostStandby)
+			}
 			if err := p.isolate(o.Data); err != nil {
 				return err
 			}
@@ -104,6 +114,7 @@ the flag wins.`,
 	flags.StringVar(&o.TLSCert, "tls-cert", p.Getenv("LOFN_TLS_CERT"), "file with the certificate and its chain, to serve TLS with (LOFN_TLS_CERT)")
 	flags.StringVar(&o.TLSKey, "tls-key", p.Getenv("LOFN_TLS_KEY"), "file with the certificate's key (LOFN_TLS_KEY)")
 	flags.StringVar(&o.PrometheusURL, "prometheus-url", p.Getenv("LOFN_PROMETHEUS_URL"), "Prometheus to ask for the load of functions that are scaled by a query, such as http://127.0.0.1:9090 (LOFN_PROMETHEUS_URL)")
+	flags.StringVar(&standby, "standby", standby, "how many interpreters wait, started, for each command line such as 'python3 index.py' that functions use; 0 for none (LOFN_STANDBY)")
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
 }

@@ -8,6 +8,7 @@ const fs = require('node:fs')
 const http = require('node:http')
 const path = require('node:path')
 const { pathToFileURL } = require('node:url')
+const { types } = require('node:util')
 
 const RAW_BODY = process.env.RAW_BODY === 'true'
 const MAX_JSON_SIZE = size('MAX_JSON_SIZE', '100kb')
@@ -208,13 +209,35 @@ function refuse (req, res, err) {
 
 // load takes a handler that is exported the old way or as an ES module.
 async function load () {
-  const file = path.join(__dirname, 'function', 'handler.js')
-  const module = await import(pathToFileURL(file).href)
-  const handler = module.default ?? module.handler
+  const handler = await exported(path.join(__dirname, 'function', 'handler.js'))
   if (typeof handler !== 'function') {
     throw new TypeError('handler.js must export a function: module.exports = async (event, context) => …')
   }
   return handler
+}
+
+// exported returns what the file exports. What can be required is: import takes
+// several milliseconds to get ready for its first file.
+async function exported (file) {
+  if (!isModule(path.dirname(file))) {
+    try {
+      const value = require(file)
+      return types.isModuleNamespaceObject(value) ? value.default ?? value.handler : value
+    } catch (err) {
+      if (err.code !== 'ERR_REQUIRE_ASYNC_MODULE') throw err
+    }
+  }
+  const module = await import(pathToFileURL(file).href)
+  return module.default ?? module.handler
+}
+
+// isModule says whether the folder's package.json declares ES modules.
+function isModule (folder) {
+  try {
+    return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module'
+  } catch {
+    return false // there is none, or it is for require to complain about
+  }
 }
 
 function listen (server) {

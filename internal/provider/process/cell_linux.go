@@ -20,7 +20,7 @@ import (
 type cell struct {
 	machine *linux
 	*program
-	uid   int
+	uid   int // 0 if it has none of its own
 	group *group
 	// exec is the program's file, in the function's view.
 	exec string
@@ -51,10 +51,7 @@ func (m *linux) open(p *program) (c *cell, err error) {
 			return c, err
 		}
 	}
-	if lacks := m.cgroups.lacking(p.memory, p.milliCPU); lacks != "" {
-		m.Log.Warn("limits are not enforced: this machine has no control groups that lofn may use", "function", p.fn.Ref, "limits", lacks)
-		m.Logs.Append(p.fn.Ref, p.id, "lofn: the limits for "+lacks+" are not enforced: this machine has no control groups that lofn may use")
-	}
+	m.warn(p)
 	if c.group, err = m.cgroups.make(p.id, p.memory, p.milliCPU); err != nil {
 		return c, fmt.Errorf("limits: %w", err)
 	}
@@ -62,6 +59,14 @@ func (m *linux) open(p *program) (c *cell, err error) {
 		return c, c.isolate()
 	}
 	return c, c.share()
+}
+
+// warn tells whose limits have no effect here.
+func (m *linux) warn(p *program) {
+	if lacks := m.cgroups.lacking(p.memory, p.milliCPU); lacks != "" {
+		m.Log.Warn("limits are not enforced: this machine has no control groups that lofn may use", "function", p.fn.Ref, "limits", lacks)
+		m.Logs.Append(p.fn.Ref, p.id, "lofn: the limits for "+lacks+" are not enforced: this machine has no control groups that lofn may use")
+	}
 }
 
 // isolate makes the replica's view.
@@ -74,8 +79,18 @@ func (c *cell) isolate() error {
 		secrets:  c.program.secrets,
 		owner:    c.uid,
 	}
-	err := c.machine.sandbox.within(c.machine.sandbox.base, func() (err error) {
-		c.handles, err = v.make()
+	from, ns := c.machine.sandbox.base, c.handles.namespace
+	if ns >= 0 {
+		from = ns
+	}
+	err := c.machine.sandbox.within(from, func() (err error) {
+		if ns < 0 {
+			if ns, err = separate(); err != nil {
+				return err
+			}
+		}
+		c.handles, err = v.furnish()
+		c.handles.namespace = ns
 		return err
 	})
 	if err != nil {
@@ -116,11 +131,17 @@ const longestSocket = len(unix.RawSockaddrUnix{}.Path) - 1
 // environ returns the environment of the replica's processes.
 func (c *cell) environ(more map[string]string) []string {
 	all := make(map[string]string)
-	if _, own := c.env["PATH"]; !own {
-		all["PATH"] = c.machine.path
-	}
+	all["PATH"] = c.machine.pathOf(c.program)
 	maps.Copy(all, more)
 	return c.with(all)
+}
+
+// pathOf returns the PATH of the program's processes.
+func (m *linux) pathOf(p *program) string {
+	if own, ok := p.env["PATH"]; ok {
+		return own
+	}
+	return m.path
 }
 
 // inside runs f on a thread from which processes start in the cell, and gives
@@ -191,8 +212,8 @@ func (c *cell) close() {
 		}
 	}
 	c.group.remove()
-	if c.machine.users != nil {
-		c.machine.users.release(c.fn.Ref)
+	if c.machine.users != nil && c.uid != 0 {
+		c.machine.users.release(uint32(c.uid))
 	}
 }
 

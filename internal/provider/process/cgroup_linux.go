@@ -135,13 +135,11 @@ func (c *cgroups) make(id string, memory, milliCPU int64) (*group, error) {
 	}
 	if c.memory != "" && memory > 0 {
 		g.memory = filepath.Join(c.memory, id)
-		err = errors.Join(err, makeGroup(g.memory, setting{"memory.limit_in_bytes", memory}, setting{"?memory.memsw.limit_in_bytes", memory}))
 	}
 	if c.cpu != "" && milliCPU > 0 {
 		g.cpu = filepath.Join(c.cpu, id)
-		err = errors.Join(err, makeGroup(g.cpu, setting{"cpu.cfs_period_us", cpuPeriod}, setting{"cpu.cfs_quota_us", quota(milliCPU)}))
 	}
-	err = errors.Join(err, g.openTasks())
+	err = errors.Join(err, g.makeLegacy(memory, milliCPU), g.openTasks())
 	if err != nil {
 		g.remove()
 		return nil, err
@@ -150,6 +148,28 @@ func (c *cgroups) make(id string, memory, milliCPU int64) (*group, error) {
 		return nil, nil
 	}
 	return g, nil
+}
+
+// set changes the limits of a group that has such limits.
+func (g *group) set(memory, milliCPU int64) error {
+	switch {
+	case g == nil:
+		return nil
+	case g.unified != nil:
+		return makeGroup(g.unified.Name(), unifiedSettings(memory, milliCPU)...)
+	}
+	return g.makeLegacy(memory, milliCPU)
+}
+
+// makeLegacy makes the groups of version 1 that have a name.
+func (g *group) makeLegacy(memory, milliCPU int64) (err error) {
+	if g.memory != "" {
+		err = makeGroup(g.memory, setting{"memory.limit_in_bytes", memory}, setting{"?memory.memsw.limit_in_bytes", memory})
+	}
+	if g.cpu != "" {
+		err = errors.Join(err, makeGroup(g.cpu, setting{"cpu.cfs_period_us", cpuPeriod}, setting{"cpu.cfs_quota_us", quota(milliCPU)}))
+	}
+	return err
 }
 
 func (g *group) openTasks() error {
@@ -182,19 +202,22 @@ func joinAll(tasks []*os.File) error {
 }
 
 func (g *group) makeUnified(dir string, memory, milliCPU int64) error {
-	var settings []setting
+	if err := makeGroup(dir, unifiedSettings(memory, milliCPU)...); err != nil {
+		return err
+	}
+	var err error
+	g.unified, err = os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	return err
+}
+
+func unifiedSettings(memory, milliCPU int64) (settings []setting) {
 	if memory > 0 {
 		settings = append(settings, setting{"memory.max", memory}, setting{"?memory.swap.max", 0}, setting{"?memory.oom.group", 1})
 	}
 	if milliCPU > 0 {
 		settings = append(settings, setting{"cpu.max", fmt.Sprint(quota(milliCPU), cpuPeriod)})
 	}
-	if err := makeGroup(dir, settings...); err != nil {
-		return err
-	}
-	var err error
-	g.unified, err = os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
-	return err
+	return settings
 }
 
 // cpuPeriod is in microseconds.

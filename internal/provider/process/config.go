@@ -59,6 +59,9 @@ type Config struct {
 	ReadyTimeout time.Duration
 	// TmpBytes bounds what a replica may keep in its /tmp; 0 means 1 GiB.
 	TmpBytes int64
+	// Standby is how many interpreters of a kind wait, started, for a function
+	// that has use for one; 0 has all processes start when they are needed.
+	Standby int
 	// MaxStarts and Started are as in fleet.Config.
 	MaxStarts int
 	Started   func(r lofn.Replica)

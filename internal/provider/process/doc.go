@@ -12,6 +12,9 @@
 // thread, so a few threads of the platform, which do nothing else, enter a
 // replica's namespace and start its processes from there.
 //
+// Interpreters of the kinds that functions use start before they are needed, and
+// wait in a namespace of their own: see standby.
+//
 // Who functions run as depends on who the platform is:
 //
 //   - root: each function has a user of its own, from a range that nobody

@@ -37,6 +37,7 @@ type linux struct {
 	null    *os.File
 	notices *notices
 	habits  habits
+	standby *standby
 }
 
 // nested is the user namespace that functions get where the platform has only
@@ -73,6 +74,7 @@ func newMachine(c Config) (machine, error) {
 	if m.notices, err = newNotices(); err != nil {
 		m.Log.Warn("functions that start are looked at often: the kernel does not tell when their sockets are there, for want of fs.inotify.max_user_instances", "reason", err)
 	}
+	m.standby = newStandby(m)
 	return m, nil
 }
 
@@ -125,7 +127,11 @@ func (m *linux) start(ctx context.Context, p *program) (instance, error) {
 	return m.startForks(p)
 }
 
+func (m *linux) deployed(ref lofn.Ref) (news bool) { return m.standby.expect(ref) }
+func (m *linux) forget(ref lofn.Ref)               { m.standby.forget(ref) }
+
 func (m *linux) close() error {
+	m.standby.close()
 	m.sandbox.close()
 	m.cgroups.close()
 	return errors.Join(m.notices.close(), m.null.Close(), m.run.close())

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,7 +30,7 @@ func platform() int {
 	images := &shelf{images: make(map[string]lofn.Image)}
 	images.put("self", hostImage(os.Getenv("LOFN_TEST_IMAGE"), []string{"mode=http", "fprocess=./handler", "act=serve"}))
 	rig := &rig{images: images, logs: make(map[string]string)}
-	p, err := process.New(process.Config{RunDir: os.Getenv("LOFN_TEST_PLATFORM"), Images: images, Secrets: rig, Logs: rig})
+	p, err := process.New(process.Config{RunDir: os.Getenv("LOFN_TEST_PLATFORM"), Images: images, Secrets: rig, Logs: rig, Standby: 1})
 	if err != nil {
 		fmt.Println("error:", err)
 		return 1
@@ -38,6 +39,7 @@ func platform() int {
 	for _, fn := range []lofn.Function{
 		function("server", "self"),
 		function("forks", "self", "mode=streaming", "fprocess=/bin/sh", "prestart=1"),
+		function("waits", "self", "fprocess=python3 index.py"),
 	} {
 		if err := p.Ensure(context.Background(), fn); err != nil {
 			fmt.Println("error:", err)
@@ -45,7 +47,7 @@ func platform() int {
 		}
 	}
 	for r := range p.Watch(context.Background()) {
-		if r.State != lofn.Ready {
+		if r.State != lofn.Ready || r.Function.Name == "waits" {
 			continue
 		}
 		fmt.Println(r.ID)
@@ -121,6 +123,23 @@ func TestNothingOutlivesAKilledPlatform(t *testing.T) {
 	}
 }
 
+func TestNoInterpreterOutlivesAKilledPlatform(t *testing.T) {
+	newRig(t).isolated()
+	found(t, "python3")
+	dir := t.TempDir()
+	app := filepath.Join(dir, lofn.AppDir)
+	must(t, os.MkdirAll(app, 0o755))
+	must(t, os.WriteFile(filepath.Join(app, "index.py"), []byte("import os, socket, time\ns = socket.socket(socket.AF_UNIX)\ns.bind(os.environ['LOFN_SOCKET'])\ns.listen()\ntime.sleep(2005)\n"), 0o644))
+	cmd, _ := startPlatform(t, func(binary string) *exec.Cmd { return exec.Command(binary) }, dir, filepath.Join(t.TempDir(), "run"))
+	eventually(t, "an interpreter to wait", func() bool { return len(onStandby(cmd.Process.Pid)) == 1 })
+	waiting := onStandby(cmd.Process.Pid)
+	must(t, cmd.Process.Kill())
+	cmd.Wait()
+	eventually(t, "it to end", func() bool {
+		return !slices.ContainsFunc(waiting, func(pid int) bool { return syscall.Kill(pid, 0) == nil })
+	})
+}
+
 // The rest needs root, to become somebody else.
 
 const nobody = 65534
@@ -171,9 +190,9 @@ func TestNothingOutlivesAKilledSupervisor(t *testing.T) {
 // user namespace that Isolate makes, once without any isolation.
 func TestAsOrdinaryUser(t *testing.T) {
 	for name, test := range map[string]struct{ env, run string }{
-		"Isolated": {"LOFN_TEST_PLAIN=", "ConformanceServers|Secret|Temporary|Image|User|Outlive|Reasons|Port|Usage"},
+		"Isolated": {"LOFN_TEST_PLAIN=", "ConformanceServers|Secret|Temporary|Image|User|Outlive|Reasons|Port|Usage|Standby(Keeps|Cannot|IsKilled)|Interpreter"},
 		"Blind":    {"LOFN_TEST_BLIND=1", "ConformanceServers/(Ensure|Scale)|Port|Foreign|Late|Took"},
-		"Plain":    {"LOFN_TEST_PLAIN=1", "ConformanceServers/(Remove|Update)|Reasons|Outlive|Environment|Long|Usage"},
+		"Plain":    {"LOFN_TEST_PLAIN=1", "ConformanceServers/(Remove|Update)|Reasons|Outlive|Environment|Long|Usage|StandbyNeeds"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := openFolder(t)

@@ -42,6 +42,10 @@ type Provider struct {
 type machine interface {
 	// start makes a replica and returns it once it accepts calls.
 	start(ctx context.Context, p *program) (instance, error)
+	// deployed and forget tell which functions there are: those are prepared
+	// for. News are what was not known.
+	deployed(ref lofn.Ref) (news bool)
+	forget(ref lofn.Ref)
 	close() error
 }
 
@@ -88,6 +92,25 @@ func New(c Config) (*Provider, error) {
 		Failed: func(fn lofn.Ref, id, reason string) { c.Logs.Append(fn, id, "lofn: "+reason) },
 	})
 	return p, nil
+}
+
+// Ensure implements lofn.Provider.
+func (p *Provider) Ensure(ctx context.Context, fn lofn.Function) error {
+	news := p.machine.deployed(fn.Ref)
+	err := p.Fleet.Ensure(ctx, fn)
+	if err != nil && news {
+		p.machine.forget(fn.Ref)
+	}
+	return err
+}
+
+// Remove implements lofn.Provider.
+func (p *Provider) Remove(ctx context.Context, ref lofn.Ref) error {
+	err := p.Fleet.Remove(ctx, ref)
+	if err == nil {
+		p.machine.forget(ref)
+	}
+	return err
 }
 
 // Close stops all replicas, letting them finish their calls until ctx ends,

@@ -261,13 +261,19 @@ func (r *rig) failed(fn lofn.Function) string {
 // gone removes the function and waits until nothing is left of the replicas.
 func (r *rig) gone(fn lofn.Function, replicas ...lofn.Replica) {
 	r.t.Helper()
+	r.gonewith(func(ctx context.Context) error { return r.Remove(ctx, fn.Ref) }, replicas)
+}
+
+// gonewith does what ends the replicas and waits until nothing is left of them.
+func (r *rig) gonewith(act func(context.Context) error, replicas []lofn.Replica) {
+	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	left := make(map[string]bool)
 	for _, replica := range replicas {
 		left[replica.ID] = true
 	}
-	for event := range watchRemoving(ctx, r, fn) {
+	for event := range watchActing(ctx, r, act) {
 		if event.State == lofn.Gone {
 			delete(left, event.ID)
 		}
@@ -278,14 +284,14 @@ func (r *rig) gone(fn lofn.Function, replicas ...lofn.Replica) {
 	r.t.Fatalf("replicas are not gone: %v", left)
 }
 
-// watchRemoving watches, and removes the function once it watches.
-func watchRemoving(ctx context.Context, r *rig, fn lofn.Function) func(func(lofn.Replica) bool) {
-	removed := false
+// watchActing watches, and acts once it watches.
+func watchActing(ctx context.Context, r *rig, act func(context.Context) error) func(func(lofn.Replica) bool) {
+	acted := false
 	return func(yield func(lofn.Replica) bool) {
 		for event := range r.Watch(ctx) {
-			if !removed {
-				removed = true
-				if err := r.Remove(ctx, fn.Ref); err != nil {
+			if !acted {
+				acted = true
+				if err := act(ctx); err != nil {
 					r.t.Error(err)
 				}
 			}

@@ -168,7 +168,12 @@ func (s *sandbox) makeBase(stage string) error {
 	if err := unix.Unmount("/.old", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("unmount the old root: %w", err)
 	}
-	return os.Remove("/.old")
+	if err := os.Remove("/.old"); err != nil {
+		return err
+	}
+	// Functions of an ordinary user are that user, and could write to what all
+	// of them see.
+	return mount("", "/", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
 }
 
 // populate mounts what the machine has at the new root. The folders that get
@@ -181,12 +186,12 @@ func (s *sandbox) populate(root string) error {
 		}
 		s.mirror(dir, root+dir, own)
 	}
-	for _, dir := range []string{lofn.AppDir, lofn.SecretsPath, socketDir, emptyDir, "/tmp"} {
+	for _, dir := range []string{lofn.AppDir, lofn.SecretsPath, socketDir, emptyDir, loaderDir, "/tmp"} {
 		if err := os.MkdirAll(root+dir, 0o755); err != nil {
 			return err
 		}
 	}
-	return nil
+	return placeLoaders(root + loaderDir)
 }
 
 // mirror mounts each entry of the folder from in the folder to, with what is

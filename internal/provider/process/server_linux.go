@@ -24,22 +24,16 @@ type server struct {
 	network, address string
 }
 
-// startServer starts the process and waits until it listens.
+// startServer starts the process, or finds one that has, and waits until it
+// listens.
 func (m *linux) startServer(ctx context.Context, p *program) (instance, error) {
-	c, err := m.open(p)
-	if err != nil {
-		return nil, err
-	}
-	s := &server{cell: c, done: make(chan struct{})}
-	if s.port, err = m.ports.acquire(); err != nil {
-		c.close()
-		return nil, err
-	}
-	s.startup.Prepare = time.Since(p.began)
-	if err := s.launch(); err != nil {
-		m.ports.release(s.port)
-		c.close()
-		return nil, err
+	defer m.standby.starting()()
+	s := m.standby.become(p)
+	if s == nil {
+		var err error
+		if s, err = m.newServer(p); err != nil {
+			return nil, err
+		}
 	}
 	go s.end()
 	if err := s.await(ctx); err != nil {
@@ -55,21 +49,36 @@ func (m *linux) startServer(ctx context.Context, p *program) (instance, error) {
 	return s, nil
 }
 
+// newServer starts the process.
+func (m *linux) newServer(p *program) (*server, error) {
+	c, err := m.open(p)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{cell: c, done: make(chan struct{})}
+	if s.port, err = m.ports.acquire(); err != nil {
+		c.close()
+		return nil, err
+	}
+	s.startup.Prepare = time.Since(p.began)
+	if err := s.launch(); err != nil {
+		m.ports.release(s.port)
+		c.close()
+		return nil, err
+	}
+	return s, nil
+}
+
 func (s *server) launch() error {
 	p, output, err := newPump(s.machine.Logs.Writer(s.fn.Ref, s.id))
 	if err != nil {
 		return err
 	}
 	defer output.Close()
-	port := strconv.Itoa(s.port)
 	attr := &syscall.ProcAttr{
 		Dir:   s.dir,
 		Files: []uintptr{s.machine.null.Fd(), output.Fd(), output.Fd()},
-		Env: s.environ(map[string]string{
-			lofn.EnvSocket:   filepath.Join(s.sockets, s.socket()),
-			lofn.EnvPort:     port,
-			lofn.EnvHTTPPort: port,
-		}),
+		Env:   s.variables(),
 	}
 	err = s.inside(func(sys *syscall.SysProcAttr) (err error) {
 		attr.Sys = sys
@@ -84,6 +93,16 @@ func (s *server) launch() error {
 	s.pump = p
 	go p.run(s.machine.buffers)
 	return nil
+}
+
+// variables is the environment of the process.
+func (s *server) variables() []string {
+	port := strconv.Itoa(s.port)
+	return s.environ(map[string]string{
+		lofn.EnvSocket:   filepath.Join(s.sockets, s.socket()),
+		lofn.EnvPort:     port,
+		lofn.EnvHTTPPort: port,
+	})
 }
 
 // socket is a name that no other replica uses, so that a dialer that is late

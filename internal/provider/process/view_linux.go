@@ -44,9 +44,18 @@ func (h handles) close() {
 	}
 }
 
-// make gives the current thread, which is in the base namespace, a new one
-// with the view.
-func (v view) make() (h handles, err error) {
+// separate gives the current thread, which is in the base namespace, a new one
+// and returns a handle on it.
+func separate() (int, error) {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return -1, fmt.Errorf("a mount namespace: %w", err)
+	}
+	return namespace()
+}
+
+// furnish makes the view in the namespace of the current thread, which looks
+// like the base so far.
+func (v view) furnish() (h handles, err error) {
 	h = noHandles()
 	defer func() {
 		if err != nil {
@@ -54,9 +63,6 @@ func (v view) make() (h handles, err error) {
 			h = noHandles()
 		}
 	}()
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return h, fmt.Errorf("a mount namespace: %w", err)
-	}
 	if err := v.mountApp(); err != nil {
 		return h, err
 	}
@@ -66,10 +72,7 @@ func (v view) make() (h handles, err error) {
 	if h.sockets, err = v.mountScratch(); err != nil {
 		return h, err
 	}
-	if h.secrets, err = v.mountSecrets(); err != nil {
-		return h, err
-	}
-	h.namespace, err = namespace()
+	h.secrets, err = v.mountSecrets()
 	return h, err
 }
 

@@ -233,13 +233,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestPathLeavesOutWhatFunctionsCannotReach(t *testing.T) {
-	if os.Getuid() != 0 || ownNamespace() {
-		t.Skip("needs root: an ordinary user's functions reach what the user reaches")
-	}
-	base, err := os.MkdirTemp("/var", "lofn-path")
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(base) })
-	must(t, os.Chmod(base, 0o755))
+	base := visibleFolder(t)
 	for _, dir := range []string{"private", "private/below", "public"} {
 		path := filepath.Join(base, dir)
 		must(t, os.MkdirAll(path, 0o755))
@@ -256,4 +250,18 @@ func TestPathLeavesOutWhatFunctionsCannotReach(t *testing.T) {
 	if out != base+"/public/which-one" {
 		t.Errorf("ran %q", out)
 	}
+}
+
+// visibleFolder is a folder that functions see too. Functions of an ordinary
+// user reach what the user reaches, so these tests have no use for one.
+func visibleFolder(t *testing.T) string {
+	t.Helper()
+	if os.Getuid() != 0 || ownNamespace() {
+		t.Skip("needs root, for a folder that is not below /tmp")
+	}
+	dir, err := os.MkdirTemp("/var", "lofn-test")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	must(t, os.Chmod(dir, 0o755))
+	return dir
 }
