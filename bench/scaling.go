@@ -8,6 +8,7 @@ import (
 
 	"lofn"
 	"lofn/bench/load"
+	"lofn/internal/simulate"
 )
 
 const (
@@ -17,7 +18,9 @@ const (
 	// stepTarget is how many calls each second a replica is meant to have, and
 	// stepRate how many come while the step lasts: 20 times as many.
 	stepTarget, stepRate = 10, 200
+	stepNeeds            = stepRate / stepTarget
 	stepTime             = 20 * time.Second
+	stepWork             = 5 * time.Millisecond
 	// stepWindow is short, so that the way down is not only waiting.
 	stepWindow = 10 * time.Second
 )
@@ -72,60 +75,107 @@ func measureHerd(ctx context.Context, p *platform, o options) error {
 type course struct {
 	// enough is when there were as many ready as the load needs, back when there
 	// was one again after its end.
-	enough, back time.Duration
-	most         uint64
+	enough, back        time.Duration
+	most, calls, failed int
 }
 
-// measureStep loads a function with 20 times its target, and with nothing again.
-func measureStep(ctx context.Context, p *platform, o options) error {
-	ref, err := p.scaled(ctx, "step", map[string]string{
+// stepLabels are those of the function that the step is about.
+func stepLabels() map[string]string {
+	return map[string]string{
 		lofn.LabelScaleType: string(lofn.ScaleByRequests), lofn.LabelScaleTarget: strconv.Itoa(stepTarget), lofn.LabelScaleProportion: "1",
 		lofn.LabelScaleMax: "100", lofn.LabelScaleDownWindow: stepWindow.String(),
-	})
+	}
+}
+
+// measureStep loads a function with 20 times its target, and with nothing again,
+// and has the same simulated.
+func measureStep(ctx context.Context, p *platform, o options) error {
+	ref, err := p.scaled(ctx, "step", stepLabels())
 	if err != nil {
 		return err
 	}
-	needed := uint64(stepRate / stepTarget)
+	status, err := p.Function(ctx, ref)
+	if err != nil {
+		return err
+	}
 	watched := make(chan course, 1)
 	watching, cancel := context.WithTimeout(ctx, stepTime+2*time.Minute)
 	defer cancel()
 	began := time.Now()
-	go func() { watched <- p.watchStep(watching, ref, began, needed) }()
-	r, err := load.Run(ctx, p.callOf(ref, "/sleep?for=5ms"), load.Plan{Connections: 64, Rate: stepRate, For: stepTime})
+	go func() { watched <- p.watchStep(watching, ref, began) }()
+	r, err := load.Run(ctx, p.callOf(ref, "/sleep?for="+stepWork.String()), load.Plan{Connections: 64, Rate: stepRate, For: stepTime})
 	if err != nil {
 		return err
 	}
-	c := <-watched
-	heading("A step", "%d calls per second for %s, and none before and after, of a function whose replicas are meant to have %d: it needs %d. `down.window` is %s.",
-		stepRate, stepTime, stepTarget, needed, stepWindow)
-	table(1, [][]string{
-		{"", "real"},
-		{"enough replicas ready after", seconds(c.enough)},
-		{"more than needed, at most", strconv.FormatInt(int64(c.most)-int64(needed), 10)},
-		{"one replica again after", seconds(c.back)},
-		{"calls", strconv.Itoa(r.Total())},
-		{"failed", strconv.Itoa(r.Failed)},
-	})
+	real := <-watched
+	real.calls, real.failed = r.Total(), r.Failed
+	simulated, err := simulateStep(ctx, ref, status.Instances[0].Startup.Total())
+	if err != nil {
+		return err
+	}
+	reportStep(real, simulated)
 	if err := p.Remove(ctx, ref); err != nil {
 		return err
 	}
 	return r.Err()
 }
 
+func reportStep(real, simulated course) {
+	heading("A step", "%d calls per second for %s, and none before and after, of a function whose replicas are meant to have %d: it needs %d. `down.window` is %s. Beside it the same by the simulator of `lofn simulate`.",
+		stepRate, stepTime, stepTarget, stepNeeds, stepWindow)
+	row := func(name string, value func(course) string) []string {
+		return []string{name, value(real), value(simulated)}
+	}
+	table(1, [][]string{
+		{"", "real", "simulated"},
+		row("enough replicas ready after", func(c course) string { return seconds(c.enough) }),
+		row("more than needed, at most", func(c course) string { return strconv.Itoa(c.most - stepNeeds) }),
+		row("one replica again after", func(c course) string { return seconds(c.back) }),
+		row("calls", func(c course) string { return strconv.Itoa(c.calls) }),
+		row("failed", func(c course) string { return strconv.Itoa(c.failed) }),
+	})
+}
+
+// simulateStep is the step in the simulator, with replicas that start as fast as
+// one did.
+func simulateStep(ctx context.Context, ref lofn.Ref, start time.Duration) (c course, err error) {
+	trace := &simulate.Recorded{Of: []simulate.Function{{Ref: ref}}}
+	for n := range int(stepRate * stepTime.Seconds()) {
+		trace.Calls = append(trace.Calls, simulate.Call{At: time.Duration(n) * time.Second / stepRate, Duration: stepWork})
+	}
+	report, err := simulate.Run(ctx, simulate.Config{
+		Trace: trace, ColdStart: simulate.Exactly(start), Length: stepTime + 2*time.Minute,
+		Deploy: func(ref lofn.Ref) lofn.Function {
+			return lofn.Function{Ref: ref, Spec: lofn.Spec{Labels: stepLabels()}}
+		},
+		Decided: func(at time.Duration, _ lofn.Ref, _, to int) {
+			c.most = max(c.most, to)
+			if c.enough == 0 && to >= stepNeeds {
+				c.enough = at + start
+			}
+			if at > stepTime && to == 1 && c.back == 0 {
+				c.back = at - stepTime
+			}
+		},
+	})
+	c.calls, c.failed = int(report.Total.Calls), int(report.Total.Calls-report.Total.Served)
+	return c, err
+}
+
 // watchStep looks at the replicas until the step is over and one is left.
-func (p *platform) watchStep(ctx context.Context, ref lofn.Ref, began time.Time, needed uint64) (c course) {
+func (p *platform) watchStep(ctx context.Context, ref lofn.Ref, began time.Time) (c course) {
 	for ctx.Err() == nil {
 		status, err := p.Function(ctx, ref)
 		passed := time.Since(began)
 		switch {
 		case err != nil:
-		case c.enough == 0 && status.AvailableReplicas >= needed:
+		case c.enough == 0 && status.AvailableReplicas >= stepNeeds:
 			c.enough = passed
 		case passed > stepTime && status.Replicas == 1:
 			c.back = passed - stepTime
 			return c
 		}
-		c.most = max(c.most, status.Replicas)
+		c.most = max(c.most, int(status.Replicas))
 		_ = pause(ctx, 10*time.Millisecond)
 	}
 	return c
