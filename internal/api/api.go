@@ -26,6 +26,8 @@ type replicas interface {
 	// Wanted is how many replicas a function should have now.
 	Wanted(lofn.Ref) int
 	Replicas(lofn.Ref) []lofn.Replica
+	// Deployed returns the functions of a namespace, ordered by name.
+	Deployed(namespace string) []lofn.Function
 }
 
 // invocations tells how often a function was called.

@@ -31,6 +31,15 @@ func (n nothingRuns) Wanted(ref lofn.Ref) int {
 	}
 	return record.Value.Replicas
 }
+
+func (n nothingRuns) Deployed(namespace string) (list []lofn.Function) {
+	records, _ := n.functions.List(context.Background(), namespace)
+	for _, record := range records {
+		list = append(list, record.Value)
+	}
+	return list
+}
+
 func (nothingRuns) Await(context.Context, lofn.Ref, lofn.Revision, bool) {}
 func (nothingRuns) Replicas(lofn.Ref) []lofn.Replica                     { return nil }
 func (nothingRuns) Invocations(lofn.Ref) float64                         { return 3 }

@@ -12,13 +12,10 @@ func (a *API) listFunctions(w http.ResponseWriter, r *http.Request) error {
 	if _, err := a.Namespaces.Get(r.Context(), namespaceRef(namespace)); err != nil {
 		return unknownNamespace(namespace, err)
 	}
-	records, err := a.Functions.List(r.Context(), namespace)
-	if err != nil {
-		return err
-	}
-	list := make([]lofn.FunctionStatus, 0, len(records))
-	for _, record := range records {
-		list = append(list, a.status(record.Value))
+	functions := a.Replicas.Deployed(namespace)
+	list := make([]lofn.FunctionStatus, 0, len(functions))
+	for _, fn := range functions {
+		list = append(list, a.status(fn))
 	}
 	return answer(w, http.StatusOK, list)
 }

@@ -99,6 +99,22 @@ func (r *Reconciler) Run(ctx context.Context) {
 // known to the pool.
 func (r *Reconciler) Synced() <-chan struct{} { return r.synced }
 
+// Deployed returns the functions of a namespace, ordered by name, with the
+// replica counts that they should have now. They are those that calls meet; a
+// change of the store is among them when Await returns.
+func (r *Reconciler) Deployed(namespace string) []lofn.Function {
+	r.mu.Lock()
+	var list []lofn.Function
+	for ref, fn := range r.wanted {
+		if ref.Namespace == namespace {
+			list = append(list, fn)
+		}
+	}
+	r.mu.Unlock()
+	slices.SortFunc(list, func(a, b lofn.Function) int { return a.Ref.Compare(b.Ref) })
+	return list
+}
+
 // Replicas returns the replicas of a function, ordered by ID.
 func (r *Reconciler) Replicas(ref lofn.Ref) []lofn.Replica {
 	r.mu.Lock()

@@ -248,6 +248,23 @@ func TestAFunctionMadeAnewIsNotTakenForItsPredecessor(t *testing.T) {
 	}
 }
 
+func TestDeployedListsANamespaceByName(t *testing.T) {
+	s := start(t, mem.New[lofn.Function](), 0)
+	for _, name := range []string{"b", "c", "a"} {
+		s.put(name, 0, 1)
+		s.eventually(name+" is known", func() bool { return s.pool.has(named(name)) })
+	}
+	s.delete("c")
+	s.eventually("c is forgotten", func() bool { return !s.pool.has(named("c")) })
+	var names []string
+	for _, fn := range s.reconciler.Deployed(lofn.DefaultNamespace) {
+		names = append(names, fn.Name)
+	}
+	if !slices.Equal(names, []string{"a", "b"}) || len(s.reconciler.Deployed("elsewhere")) != 0 {
+		t.Errorf("deployed are %q", names)
+	}
+}
+
 func TestADecisionIsAboutOneRevision(t *testing.T) {
 	s := start(t, mem.New[lofn.Function](), 0)
 	s.put("echo", 0, 1)
