@@ -7,6 +7,7 @@ process ends.
 
 import json
 import os
+import select
 import signal
 import site
 import socket
@@ -22,6 +23,7 @@ site.addsitedir(os.path.join(HERE, "packages"))
 
 MAX_LINE = 64 * 1024
 MAX_HEADERS = 1000
+STOP = {signal.SIGTERM, signal.SIGINT}
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 HOSTNAME = socket.gethostname()
 
@@ -288,7 +290,7 @@ def failure(status, text):
 
 
 class Server:
-    """Accepts connections until it is told to stop."""
+    """Accepts connections until a signal tells it to stop."""
 
     def __init__(self, listener, handle):
         self.listener = listener
@@ -297,9 +299,20 @@ class Server:
         self.open = {}
         self.stopping = False
 
-    def serve(self):
+    def serve(self, signals):
+        """Returns when signals has one that means to stop."""
+        ready = select.poll()
+        ready.register(self.listener, select.POLLIN)
+        ready.register(signals, select.POLLIN)
+        self.listener.setblocking(False)
         while True:
-            connection, _ = self.listener.accept()
+            events = dict(ready.poll())
+            if signals.fileno() in events and not STOP.isdisjoint(signals.recv(4096)):
+                return
+            try:
+                connection, _ = self.listener.accept()
+            except BlockingIOError:
+                continue
             with self.changed:
                 self.open[connection] = False
             threading.Thread(target=self.converse, args=(connection,), daemon=True).start()
@@ -387,15 +400,25 @@ def listen():
     return listener
 
 
-class Stop(BaseException):
-    """Raised in the main thread by SIGTERM and SIGINT."""
+def give_up_handlers(number, frame):
+    """Has a second signal end the process at once."""
+    for other in STOP:
+        signal.signal(other, signal.SIG_DFL)
 
 
-def stop(number, frame):
-    # A second signal ends the process at once.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    raise Stop
+def receive_signals():
+    """Returns a socket from which the numbers of signals can be read.
+
+    A handler runs between two steps of Python, so a signal that comes right
+    before the process waits for a connection would be noticed with the next
+    one only, or never.
+    """
+    signals, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    signal.set_wakeup_fd(wakeup.detach())
+    for number in STOP:
+        signal.signal(number, give_up_handlers)
+    return signals
 
 
 def main():
@@ -404,13 +427,9 @@ def main():
     from function import handler
 
     server = Server(listen(), handler.handle)
-    try:
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        server.serve()
-    except Stop:
-        server.listener.close()
-        server.stop()
+    server.serve(receive_signals())
+    server.listener.close()
+    server.stop()
 
 
 if __name__ == "__main__":
