@@ -106,6 +106,11 @@ func (f *function) sample() lofn.Load {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.poked = false
+	return f.load()
+}
+
+// load counts the calls and the replicas for them; the lock is held.
+func (f *function) load() lofn.Load {
 	load := lofn.Load{Waiting: f.queue.waiting(), Started: f.started}
 	failed := false
 	for _, m := range f.members {

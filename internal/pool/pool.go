@@ -238,10 +238,8 @@ func (p *Pool) Load(ref lofn.Ref) (inFlight, waiting int) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, m := range f.members {
-		inFlight += m.calls
-	}
-	return inFlight, f.queue.waiting()
+	load := f.load()
+	return load.InFlight, load.Waiting
 }
 
 // Sample returns how busy a function is, and has Poke told of its next call.
