@@ -95,8 +95,7 @@ func (p *platform) timeLists(ctx context.Context, rounds int) (time.Duration, er
 		}
 		times = append(times, time.Since(began))
 	}
-	slices.Sort(times)
-	return times[len(times)/2], nil
+	return quantile(times, 50), nil
 }
 
 // deployUnderLoad returns how long the deployments took, in order, and what
