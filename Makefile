@@ -66,7 +66,7 @@ lint: ## golangci-lint with .golangci.yml
 bench: build ## calls, latency, streams, overload, deployments, memory, as tables
 	go run ./bench -lofn bin/lofn $(BENCH)
 
-bench-change: build ## 375,000 calls while replicas come, go and are killed; fails if one of them does
+bench-change: build ## 450,000 calls while replicas come, go and are killed; fails if one of them does
 	go run ./bench -lofn bin/lofn -only change $(BENCH)
 
 dist: $(DIST:%=dist/%) ## reproducible binaries in dist/ with their checksums

@@ -71,7 +71,7 @@ func main() {
 	flag.IntVar(&o.coldCalls, "cold", 30, "cold: how many calls to make to each function")
 	flag.Float64Var(&o.coldRate, "cold-rate", 200, "cold: sustained, how many cold starts are due each second")
 	flag.DurationVar(&o.coldFor, "cold-for", 10*time.Second, "cold: sustained, for how long")
-	flag.StringVar(&o.phases, "phases", usualPhases, "change: what to do to the platform under load; there is upgrade too")
+	flag.StringVar(&o.phases, "phases", usualPhases, "change: what to do to the platform under load")
 	flag.DurationVar(&o.phase, "phase", 25*time.Second, "change: how long each phase is")
 	flag.Float64Var(&o.rate, "rate", 3000, "change, functions: calls per second meanwhile")
 	flag.Parse()
