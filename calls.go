@@ -47,6 +47,8 @@ type Policy struct {
 	MaxQueue int
 	// MaxBody bounds the body of a request in bytes, 0 for no limit.
 	MaxBody int64
+	// Async is about calls that nobody waits for.
+	Async Async
 	// Origins are the pages that may call it. While there are none, such calls
 	// are the function's own business.
 	Origins Origins
@@ -59,7 +61,9 @@ func (f Function) Policy() (Policy, error) {
 	var err, streamErr error
 	p.Timeout, p.TimeoutBy, err = f.duration(EnvTimeout, DefaultTimeout)
 	p.StreamTimeout, p.StreamTimeoutBy, streamErr = f.duration(EnvStreamTimeout, 0)
-	return p, cmp.Or(err, streamErr, p.readInflight(f), p.readQueue(f), p.readBody(f), p.readOrigins(f))
+	var asyncErr error
+	p.Async, asyncErr = f.Spec.Async()
+	return p, cmp.Or(err, streamErr, p.readInflight(f), p.readQueue(f), p.readBody(f), p.readOrigins(f), asyncErr)
 }
 
 // variable returns a variable of the function's environment, or else of its

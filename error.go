@@ -31,6 +31,8 @@ const (
 	Forbidden
 	// Overloaded asks the caller to slow down and retry later.
 	Overloaded
+	// Full says that there is no room on the disk: nothing was taken.
+	Full
 	// Unavailable is a passing condition, such as a function without a ready
 	// replica: retry later.
 	Unavailable

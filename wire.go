@@ -14,6 +14,19 @@ const (
 	HeaderServedBy        = "X-Served-By"
 	HeaderForwardedFor    = "X-Forwarded-For"
 	HeaderForwardedHost   = "X-Forwarded-Host"
+	// HeaderCallback names, in the request of an asynchronous call, the URL that
+	// gets the outcome.
+	HeaderCallback = "X-Callback-Url"
+	// HeaderIdempotencyKey makes a repeated submit the same call.
+	HeaderIdempotencyKey = "Idempotency-Key"
+	// HeaderFunctionName and HeaderFunctionStatus tell a callback whose answer it
+	// gets.
+	HeaderFunctionName   = "X-Function-Name"
+	HeaderFunctionStatus = "X-Function-Status"
+	// HeaderRetry is how many attempts were made, the one under way included, and
+	// HeaderRetryMax how many there are at most. Functions and callbacks get them.
+	HeaderRetry    = "X-Retry"
+	HeaderRetryMax = "X-Retry-Max"
 	// HeaderInternal marks an answer that a component of the platform made,
 	// not the function; its value names the component.
 	HeaderInternal = "X-OpenFaaS-Internal"

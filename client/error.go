@@ -108,6 +108,8 @@ func codeOf(status int) lofn.Code {
 		return lofn.Overloaded
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return lofn.Unimplemented
+	case http.StatusInsufficientStorage:
+		return lofn.Full
 	case http.StatusBadGateway:
 		return lofn.Unreachable
 	case http.StatusServiceUnavailable:

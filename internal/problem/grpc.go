@@ -39,7 +39,7 @@ func grpcStatus(err error) int {
 		return grpcUnauthenticated
 	case lofn.Forbidden:
 		return grpcPermissionDenied
-	case lofn.Overloaded:
+	case lofn.Overloaded, lofn.Full:
 		return grpcResourceExhausted
 	case lofn.DeadlineExceeded:
 		return grpcDeadlineExceeded

@@ -30,6 +30,8 @@ func Status(err error) int {
 		return http.StatusForbidden
 	case lofn.Overloaded:
 		return http.StatusTooManyRequests
+	case lofn.Full:
+		return http.StatusInsufficientStorage
 	case lofn.Unavailable:
 		return http.StatusServiceUnavailable
 	case lofn.DeadlineExceeded:
