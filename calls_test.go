@@ -9,7 +9,8 @@ import (
 )
 
 func TestPolicy(t *testing.T) {
-	absent := lofn.Policy{Timeout: lofn.DefaultTimeout, TimeoutBy: "the default of exec_timeout", StreamTimeoutBy: "the default of stream_timeout", MaxQueue: lofn.DefaultMaxQueue}
+	absent := lofn.Policy{Timeout: lofn.DefaultTimeout, TimeoutBy: "the default of exec_timeout", StreamTimeoutBy: "the default of stream_timeout", MaxQueue: lofn.DefaultMaxQueue,
+		Async: lofn.Async{Attempts: 10, Codes: []int{408, 429, 500, 502, 503, 504}, MinWait: 10 * time.Second, MaxWait: 2 * time.Minute}}
 	changed := func(change func(*lofn.Policy)) lofn.Policy {
 		p := absent
 		change(&p)
@@ -34,6 +35,11 @@ func TestPolicy(t *testing.T) {
 		"environment over image": {env: set{"exec_timeout": "0", "max_inflight": "0"}, image: set{"exec_timeout": "10s", "max_inflight": "3"},
 			want: changed(func(p *lofn.Policy) { p.Timeout, p.TimeoutBy = 0, "its exec_timeout" })},
 		"empty over image": {env: set{"max_inflight": ""}, image: set{"max_inflight": "3"}, want: absent},
+		"retries": {annotations: set{"com.openfaas.retry.attempts": "3", "com.openfaas.retry.codes": "503, 429", "com.openfaas.retry.min_wait": "200ms",
+			"com.openfaas.retry.max_wait": "5", "lofn.dev/max-backlog": "7", "lofn.dev/callback-secret": "key"},
+			want: changed(func(p *lofn.Policy) {
+				p.Async = lofn.Async{Attempts: 3, Codes: []int{429, 503}, MinWait: 200 * time.Millisecond, MaxWait: 5 * time.Second, MaxBacklog: 7, CallbackSecret: "key"}
+			})},
 		"annotations": {annotations: set{"lofn.dev/max-queue": "0", "lofn.dev/max-body": "10Mi", "lofn.dev/cors-origins": " https://a.example:8443 , *,"},
 			want: changed(func(p *lofn.Policy) {
 				p.MaxQueue, p.MaxBody, p.Origins = 0, 10<<20, lofn.Origins{"https://a.example:8443", "*"}

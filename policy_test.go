@@ -68,6 +68,11 @@ var partImports = map[string][]string{
 
 	"internal/watchdog": {"internal/http1"},
 
+	// The two queues are the same rules over different logs.
+	"internal/queue/mem":       {"internal/queue/ledger"},
+	"internal/queue/jetstream": {"internal/queue/ledger"},
+	"internal/queue/queuetest": {"internal/queue/ledger"},
+
 	// A simulation of parts that are not the real ones would show nothing.
 	"internal/simulate": {"internal/scale", "internal/pool"},
 
@@ -113,7 +118,7 @@ func TestImportsFormAStar(t *testing.T) {
 // standardOnly are the folders whose code imports nothing from outside the
 // standard library and this module: the vocabulary, the engines and the client.
 var standardOnly = []string{
-	".", "client", "internal/invoke", "internal/pool", "internal/scale", "internal/simulate", "internal/deploy", "internal/watchdog", "internal/logstore",
+	".", "client", "internal/invoke", "internal/pool", "internal/scale", "internal/simulate", "internal/deploy", "internal/queue", "internal/queue/ledger", "internal/queue/mem", "internal/watchdog", "internal/logstore",
 	"internal/problem", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/http1", "internal/certs", "internal/handover", "internal/promquery", "cmd/fwatchdog",
 }
 
