@@ -80,7 +80,7 @@ func TestALogIsCleaned(t *testing.T) { synctest.Test(t, aLogIsCleaned) }
 
 func aLogIsCleaned(t *testing.T) {
 	log, blobs := &counted{Log: mem.NewLog()}, mem.NewBlobs()
-	const above = 20 << 10
+	const above = 40 << 10
 	config := ledger.Config{Log: log, Blobs: blobs, Worker: "w", CleanAbove: above,
 		Limits: lofn.QueueLimits{Backlog: 1e6, FunctionBacklog: 1e6, Keep: time.Hour, KeepCount: 50}}
 	q, err := ledger.Open(t.Context(), config)

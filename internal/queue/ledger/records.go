@@ -13,8 +13,13 @@ type records struct {
 
 type recordSize struct{ bytes, live uint32 }
 
+// overhead is what a record costs beside its data, when it is read: the same as
+// so many bytes. Small records are worth to be copied together.
+const overhead = 1 << 10
+
 // add makes the next record known.
 func (r *records) add(number uint64, bytes int) {
+	bytes += overhead
 	if len(r.sizes) == 0 {
 		r.first = number
 	}
