@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,6 +60,9 @@ type Ledger struct {
 	done    chan struct{}
 	stop    context.CancelFunc
 
+	// shared says that others may write to the log too.
+	shared atomic.Bool
+
 	// mu is held for writing by the committer while it changes the state, and
 	// for reading by everybody who looks at it.
 	mu    sync.RWMutex
@@ -84,6 +88,7 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	}
 	l := &Ledger{Config: c, cache: newCache(), buffers: newBuffers(), queue: newOpQueue(), done: make(chan struct{})}
 	l.worker = l.newName()
+	l.shared.Store(c.Shared)
 	l.state = l.emptyState()
 	if err := l.catchUp(ctx); err != nil {
 		return nil, err
@@ -112,6 +117,9 @@ func (l *Ledger) WorkerName() string {
 	defer l.mu.RUnlock()
 	return l.worker
 }
+
+// Share has it look for what others write from now on, as Config.Shared does.
+func (l *Ledger) Share() { l.shared.Store(true) }
 
 // Close gives back what this process has leased, and ends it. The log stays
 // open.
