@@ -118,7 +118,7 @@ func TestImportsFormAStar(t *testing.T) {
 // standardOnly are the folders whose code imports nothing from outside the
 // standard library and this module: the vocabulary, the engines and the client.
 var standardOnly = []string{
-	".", "client", "internal/invoke", "internal/pool", "internal/scale", "internal/simulate", "internal/deploy", "internal/queue", "internal/queue/ledger", "internal/queue/mem", "internal/watchdog", "internal/logstore",
+	".", "client", "internal/invoke", "internal/pool", "internal/scale", "internal/simulate", "internal/deploy", "internal/queue", "internal/watchdog", "internal/logstore",
 	"internal/problem", "internal/outcome", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/http1", "internal/certs", "internal/handover", "internal/promquery", "cmd/fwatchdog",
 }
 
