@@ -46,14 +46,13 @@ func (c *call) kept(r *http.Request) (http.Header, error) {
 	if lofn.IsGRPC(r.Header.Get("Content-Type")) {
 		return nil, lofn.Errorf(lofn.Unimplemented, "calls in gRPC have somebody who waits: call %s%s instead", Prefix, c.ref)
 	}
-	h := make(http.Header, len(r.Header)+1)
-	maps.Copy(h, r.Header)
-	dropH2C(h)
-	if u := h.Get("Upgrade"); u != "" {
+	if u := r.Header.Get("Upgrade"); u != "" && !offersH2C(r.Header) {
 		return nil, lofn.Errorf(lofn.Invalid, "Upgrade: a connection in another protocol (%q) needs somebody who waits: call %s%s instead", u, Prefix, c.ref)
 	}
+	h := make(http.Header, len(r.Header)+1)
+	maps.Copy(h, r.Header)
 	dropHop(h)
-	for _, name := range []string{"Proxy-Authorization", "Expect", "Content-Length"} {
+	for _, name := range []string{"Proxy-Authorization", "Http2-Settings", "Expect", "Content-Length"} {
 		delete(h, name)
 	}
 	if r.TLS != nil {

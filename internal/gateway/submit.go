@@ -80,10 +80,7 @@ func (g *Gateway) enqueue(w http.ResponseWriter, r *http.Request, c *call, s lof
 	switch {
 	case c.overrun.Load():
 		err = c.tooLarge()
-	case broken != nil && r.Context().Err() != nil:
-		w.WriteHeader(statusClientGone)
-		return status, false
-	case broken != nil:
+	case broken != nil: // whether or not the client is still there
 		err = lofn.Errorf(lofn.Invalid, "the body of the request cannot be read: %w", broken)
 	case in.ctx.Err() != nil:
 		err = c.unanswered()
