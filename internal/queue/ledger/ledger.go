@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -29,6 +30,9 @@ type Config struct {
 	// Shared says that others may write to the log too. Without it nobody looks
 	// for what they wrote, unless one is known to be there.
 	Shared bool
+	// CleanAbove is how long the log may become before what is live in it is
+	// copied together, in bytes, DefaultCleanAbove if 0.
+	CleanAbove int64
 	// Mute keeps this process from extending its leases: for tests.
 	Mute bool
 	// Due is told, without a lock held, of a lane in which a delivery has become
@@ -41,6 +45,9 @@ type Config struct {
 // DefaultLeaseTime is long enough for a process that the kernel did not run for
 // a while, or a disk that stalls.
 const DefaultLeaseTime = 30 * time.Second
+
+// DefaultCleanAbove is what is read in no time at a start.
+const DefaultCleanAbove = 64 << 20
 
 // Ledger is a lofn.Queue over a log.
 type Ledger struct {
@@ -77,7 +84,7 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	}
 	l := &Ledger{Config: c, cache: newCache(), buffers: newBuffers(), queue: newOpQueue(), done: make(chan struct{})}
 	l.worker = l.newName()
-	l.state = newState(c.Limits)
+	l.state = l.emptyState()
 	if err := l.catchUp(ctx); err != nil {
 		return nil, err
 	}
@@ -87,6 +94,13 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	l.stop = stop
 	go l.run(life)
 	return l, nil
+}
+
+// emptyState is what an empty log says.
+func (l *Ledger) emptyState() *state {
+	s := newState(l.Limits)
+	s.records.small = cmp.Or(l.CleanAbove, DefaultCleanAbove)
+	return s
 }
 
 // newName is a name that no lease was ever given to.

@@ -7,6 +7,8 @@ type records struct {
 	sizes []recordSize
 	// bytes and live are those of all.
 	bytes, live int64
+	// small is what is not worth to be made smaller.
+	small int64
 }
 
 type recordSize struct{ bytes, live uint32 }
@@ -59,6 +61,5 @@ func (r *records) trim(before uint64) {
 // sparse reports whether so little of the log is live that copying that is
 // worth what it frees.
 func (r *records) sparse() bool {
-	const small = 64 << 20
-	return r.bytes > small && r.live < r.bytes/2
+	return r.bytes > r.small && r.live < r.bytes/2
 }
