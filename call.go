@@ -88,6 +88,9 @@ type CallStatus struct {
 	// otherwise than by success.
 	Reason     string    `json:"reason,omitempty"`
 	AcceptedAt time.Time `json:"acceptedAt"`
+	// RefusedSince is since when the function has had no room for the call, nil
+	// if it took it when it was last asked.
+	RefusedSince *time.Time `json:"refusedSince,omitempty"`
 	// NextAt is when the next attempt is due, StartedAt when the latest began.
 	NextAt    *time.Time `json:"nextAt,omitempty"`
 	StartedAt *time.Time `json:"startedAt,omitempty"`

@@ -149,7 +149,7 @@ func (d *delivery) Body(ctx context.Context) (io.ReadCloser, error) {
 
 // Result implements lofn.Delivery.
 func (d *delivery) Result(ctx context.Context) (lofn.Result, error) {
-	return d.ledger.openResult(ctx, d.result)
+	return d.ledger.result(ctx, d.result)
 }
 
 // Spool implements lofn.Delivery.

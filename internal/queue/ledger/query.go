@@ -65,6 +65,9 @@ func (l *Ledger) status(c *call) lofn.CallStatus {
 		ID: c.id, Function: c.function.counts.Function, State: c.state, Attempts: int(c.standing.attempts), AcceptedAt: moment(c.accepted),
 		Status: c.standing.status, Reason: c.standing.reason, StartedAt: optional(c.standing.started),
 	}
+	if !c.state.Final() {
+		s.RefusedSince = optional(c.standing.refusedSince)
+	}
 	if c.state == lofn.CallQueued {
 		s.NextAt = optional(c.standing.due)
 	}
@@ -155,13 +158,13 @@ func (l *Ledger) Result(ctx context.Context, id string) (lofn.Result, error) {
 	if err != nil {
 		return lofn.Result{}, err
 	}
-	if !e.answered {
-		return lofn.Result{}, lofn.Errorf(lofn.NotFound, "call %s has no result: it is %s: %s", id, e.state, cmp.Or(e.reason, "nothing was answered"))
-	}
-	return l.openResult(ctx, e)
+	return l.result(ctx, e)
 }
 
-func (l *Ledger) openResult(ctx context.Context, e *settled) (lofn.Result, error) {
+func (l *Ledger) result(ctx context.Context, e *settled) (lofn.Result, error) {
+	if !e.answered {
+		return lofn.Result{}, lofn.Errorf(lofn.NotFound, "call %s has no result: it is %s: %s", e.id, e.state, cmp.Or(e.reason, "nothing was answered"))
+	}
 	header, small, err := e.content()
 	if err != nil {
 		return lofn.Result{}, err

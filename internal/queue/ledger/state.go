@@ -248,7 +248,9 @@ func (s *state) retry(e *retried) {
 	c.function.counts.Running--
 	if e.refused {
 		st.attempts--
-		if st.refusals++; st.refusedSince == 0 {
+		st.refusals++
+		// Without an answer it was cut off, and not the function's doing.
+		if st.refusedSince == 0 && e.status != 0 {
 			st.refusedSince = e.at
 		}
 	} else {
