@@ -27,6 +27,8 @@ type Gateway struct {
 	namespaces map[string]lofn.Namespace
 	secrets    map[lofn.Ref][]byte
 	logs       map[lofn.Ref][]lofn.LogMessage
+	// calls are those of the queue, in the order in which they were accepted.
+	calls []*queued
 	// changed is closed and replaced whenever the state changes.
 	changed chan struct{}
 	// cut is closed and replaced to end all log streams.
@@ -146,10 +148,18 @@ func (g *Gateway) routes() http.Handler {
 	control("PUT /system/secrets", g.updateSecret)
 	control("DELETE /system/secrets", g.removeSecret)
 	control("GET /system/logs", g.serveLogs)
+	control("GET /system/queue", g.countCalls)
+	control("GET /system/queue/calls", g.listCalls)
+	control("GET /system/queue/calls/{id}", g.aboutCall(showCall))
+	control("DELETE /system/queue/calls/{id}", g.aboutCall(g.dropCall))
+	control("GET /system/queue/calls/{id}/result", g.aboutCall(answerOf))
+	control("POST /system/queue/calls/{id}/redrive", g.aboutCall(redriveCall))
+	control("POST /system/queue/calls/{id}/cancel", g.aboutCall(cancelCall))
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/function/{name}", g.call)
 	mux.HandleFunc("/function/{name}/{rest...}", g.call)
-	mux.HandleFunc("POST /async-function/{name}", g.callAsync)
+	mux.HandleFunc("/async-function/{name}", g.callAsync)
+	mux.HandleFunc("/async-function/{name}/{rest...}", g.callAsync)
 	return mux
 }
 
@@ -201,12 +211,6 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	_, _ = fmt.Fprintf(w, "\n%s", body)
-}
-
-func (g *Gateway) callAsync(w http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body)
-	w.Header().Set(lofn.HeaderCallID, "test-call")
-	w.WriteHeader(http.StatusAccepted)
 }
 
 func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
