@@ -29,6 +29,8 @@ type Gateway struct {
 	logs       map[lofn.Ref][]lofn.LogMessage
 	// calls are those of the queue, in the order in which they were accepted.
 	calls []*queued
+	// answered counts the requests of the control API by their paths.
+	answered map[string]int
 	// changed is closed and replaced whenever the state changes.
 	changed chan struct{}
 	// cut is closed and replaced to end all log streams.
@@ -52,6 +54,7 @@ func NewGateway() *Gateway {
 		namespaces: map[string]lofn.Namespace{lofn.DefaultNamespace: {Name: lofn.DefaultNamespace}},
 		secrets:    map[lofn.Ref][]byte{},
 		logs:       map[lofn.Ref][]lofn.LogMessage{},
+		answered:   map[string]int{},
 		changed:    make(chan struct{}),
 		cut:        make(chan struct{}),
 	}
@@ -82,6 +85,19 @@ func (g *Gateway) Fail(path string, status int, text string) {
 	g.fault = &fault{path, status, text}
 	if path == "" {
 		g.fault = nil
+	}
+}
+
+// Await returns when so many more requests to path have been answered. One that
+// is under way counts.
+func (g *Gateway) Await(path string, requests int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for want := g.answered[path] + requests; g.answered[path] < want; {
+		changed := g.changed
+		g.mu.Unlock()
+		<-changed
+		g.mu.Lock()
 	}
 }
 
@@ -166,6 +182,7 @@ func (g *Gateway) routes() http.Handler {
 // guard asks for credentials and makes the answers fail that a test wants to.
 func (g *Gateway) guard(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		defer g.countAnswer(r.URL.Path)
 		user, password, _ := r.BasicAuth()
 		g.mu.Lock()
 		refused := g.user != "" && (user != g.user || password != g.password)
@@ -184,6 +201,13 @@ func (g *Gateway) guard(next http.HandlerFunc) http.HandlerFunc {
 		}
 		next(w, r)
 	}
+}
+
+func (g *Gateway) countAnswer(path string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.answered[path]++
+	g.signal()
 }
 
 // call answers with the call itself, so that a test sees what arrived. A

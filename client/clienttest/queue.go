@@ -112,6 +112,10 @@ func selects(q lofn.CallQuery, call *queued) bool {
 		(len(q.States) == 0 || slices.Contains(q.States, call.State))
 }
 
+// mostListed is less than a platform lists, so that a test need not put
+// thousands of calls to see what a client does about the others.
+const mostListed = 200
+
 func (g *Gateway) listCalls(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	q := lofn.CallQuery{Namespace: query.Get("namespace"), Name: query.Get("function"), Limit: 100}
@@ -123,6 +127,7 @@ func (g *Gateway) listCalls(w http.ResponseWriter, r *http.Request) {
 	if text := query.Get("limit"); text != "" {
 		q.Limit, _ = strconv.Atoi(text)
 	}
+	q.Limit = min(q.Limit, mostListed)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	calls := []lofn.CallStatus{}
