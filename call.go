@@ -26,6 +26,26 @@ type Call struct {
 	Size int64
 }
 
+// maxCallID is how long the ID of a call may be.
+const maxCallID = 128
+
+// ValidCallID reports whether a call can have the ID: letters, digits, dots,
+// dashes and underscores, and more than dots, which mean something else in the
+// path of a URL.
+func ValidCallID(id string) bool {
+	dots := 0
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+		case c == '.':
+			dots++
+		default:
+			return false
+		}
+	}
+	return dots < len(id) && len(id) <= maxCallID
+}
+
 // CallState is how far a call has come.
 type CallState string
 
@@ -68,6 +88,9 @@ type CallStatus struct {
 	// otherwise than by success.
 	Reason     string    `json:"reason,omitempty"`
 	AcceptedAt time.Time `json:"acceptedAt"`
+	// RefusedSince is since when the function has had no room for the call, nil
+	// if it took it when it was last asked.
+	RefusedSince *time.Time `json:"refusedSince,omitempty"`
 	// NextAt is when the next attempt is due, StartedAt when the latest began.
 	NextAt    *time.Time `json:"nextAt,omitempty"`
 	StartedAt *time.Time `json:"startedAt,omitempty"`

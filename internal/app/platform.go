@@ -51,6 +51,8 @@ type platform struct {
 	registry   *registry.Registry
 	images     *registry.Images
 	journal    *journal
+	// queue keeps the calls that nobody waits for, nil if there is none.
+	queue lofn.Queue
 
 	gate       *gate
 	streams    *streams
@@ -190,7 +192,8 @@ func (p *platform) close(ctx context.Context) error {
 // calls is the door to the functions.
 func (p *platform) calls() *gateway.Gateway {
 	return gateway.New(gateway.Config{
-		Caller: p.caller, Functions: p.pool, Meter: p.metrics, Release: p.options.Release, Log: p.log,
+		Caller: p.caller, Functions: p.pool, Meter: p.metrics, Queue: p.queue,
+		Release: p.options.Release, Log: p.log,
 	})
 }
 
@@ -199,7 +202,7 @@ func (p *platform) front(calls *gateway.Gateway) http.Handler {
 	control := api.New(api.Config{
 		Functions: p.functions, Namespaces: p.namespaces, Secrets: p.secrets,
 		Resolver: p.provider, Usage: p.provider, Logs: followUntil{p.journal, p.streams},
-		Replicas: p.reconciler, Scaler: p.scaler, Invocations: p.metrics,
+		Replicas: p.reconciler, Scaler: p.scaler, Invocations: p.metrics, Queue: p.queue,
 		Auth: p.auth, Info: p.info(), Now: time.Now, Log: p.log,
 	})
 	mux := http.NewServeMux()
@@ -210,7 +213,7 @@ func (p *platform) front(calls *gateway.Gateway) http.Handler {
 		Functions: p.functions, Replicas: p.reconciler, Auth: p.auth, Release: p.options.Release, Log: p.log,
 	}))
 	mux.Handle("/{$}", http.RedirectHandler("/ui/", http.StatusTemporaryRedirect))
-	async := p.metrics.Requests(strings.TrimSuffix(gateway.AsyncPrefix, "/"), http.HandlerFunc(calls.Async))
+	async := p.metrics.Requests("", http.HandlerFunc(calls.Async))
 	p.gate = newGate(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A mux would tidy the path, which is the function's to interpret.

@@ -242,6 +242,19 @@ func (p *Pool) Load(ref lofn.Ref) (inFlight, waiting int) {
 	return load.InFlight, load.Waiting
 }
 
+// Room returns how many replicas of a function take calls, and how many calls
+// it has, those that wait included.
+func (p *Pool) Room(ref lofn.Ref) (replicas, calls int) {
+	f := p.function(ref)
+	if f == nil {
+		return 0, 0
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	replicas, _ = f.capacity()
+	return replicas, f.load().Calls()
+}
+
 // Sample returns how busy a function is, and has Poke told of its next call.
 func (p *Pool) Sample(ref lofn.Ref) lofn.Load {
 	f := p.function(ref)

@@ -251,3 +251,28 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("after the last call %d are in flight and %d wait", inFlight, waiting)
 	}
 }
+
+func TestRoomCountsReplicasThatTakeCallsAndAllCalls(t *testing.T) {
+	p := pool.New(pool.Config{})
+	room := func(wantReplicas, wantCalls int) {
+		t.Helper()
+		if replicas, calls := p.Room(echo); replicas != wantReplicas || calls != wantCalls {
+			t.Fatalf("there is room of %d replicas with %d calls, want %d with %d", replicas, calls, wantReplicas, wantCalls)
+		}
+	}
+	room(0, 0)
+	p.Declare(lofn.Function{Ref: echo, Replicas: 3, Spec: lofn.Spec{Env: map[string]string{lofn.EnvMaxInflight: "1"}}})
+	p.Update(replica("a", lofn.Ready))
+	p.Update(replica("b", lofn.Ready))
+	p.Update(replica("c", lofn.Starting))
+	room(2, 0)
+	first, second := lease(t, p), lease(t, p)
+	p.Ask(echo, func(lofn.Lease, error) {}) // waits
+	room(2, 3)
+	first.Refused()
+	room(1, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = p.Drain(ctx, second.Replica())
+	room(0, 2)
+}
