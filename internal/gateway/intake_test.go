@@ -245,7 +245,11 @@ func TestAQueueThatDoesNotAnswer(t *testing.T) {
 			return lofn.CallStatus{}, ctx.Err()
 		}}
 	}
-	for name, queue := range map[string]taking{"before the body": silent(false), "after it": silent(true)} {
+	slow := taking{enqueue: func(ctx context.Context, _ lofn.Submission) (lofn.CallStatus, error) {
+		<-ctx.Done()
+		return lofn.CallStatus{}, lofn.Errorf(lofn.DeadlineExceeded, "not in time")
+	}}
+	for name, queue := range map[string]taking{"before the body": silent(false), "after it": silent(true), "and says so": slow} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, queue, func(t *testing.T, conn net.Conn) {
 				fmt.Fprint(conn, slowHead+"0123456789")
@@ -256,6 +260,20 @@ func TestAQueueThatDoesNotAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAQueueThatKnowsBetter says late that it did not accept the call.
+func TestAQueueThatKnowsBetter(t *testing.T) {
+	queue := taking{enqueue: func(ctx context.Context, _ lofn.Submission) (lofn.CallStatus, error) {
+		<-ctx.Done()
+		return lofn.CallStatus{}, lofn.Errorf(lofn.Unavailable, "closed: %w", ctx.Err())
+	}}
+	inTime(t, queue, func(t *testing.T, conn net.Conn) {
+		fmt.Fprint(conn, slowHead+"0123456789")
+		if resp, text := answered(t, conn, 30*time.Second); resp.StatusCode != 503 || !strings.Contains(text, "closed") {
+			t.Errorf("got %d %s", resp.StatusCode, text)
+		}
+	})
 }
 
 func TestASlowClientIsWaitedFor(t *testing.T) {
