@@ -82,7 +82,7 @@ func (g *Gateway) enqueue(w http.ResponseWriter, r *http.Request, c *call, s lof
 		err = c.tooLarge()
 	case broken != nil: // whether or not the client is still there
 		err = lofn.Errorf(lofn.Invalid, "the body of the request cannot be read: %w", broken)
-	case in.ctx.Err() != nil:
+	case lofn.CodeOf(err) == lofn.DeadlineExceeded, errors.Is(err, context.Canceled) && lofn.CodeOf(err) == lofn.Internal:
 		err = c.unanswered()
 	default:
 		err = g.queueError(c.id, err)
