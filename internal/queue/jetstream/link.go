@@ -14,9 +14,12 @@ import (
 )
 
 const (
-	// apiTimeout is how long a request may take whose context sets no end. It
-	// is long because a disk that syncs slowly is not an error.
-	apiTimeout = 30 * time.Second
+	// embeddedTime is how long the engine in this process may take to answer. It
+	// is long because a disk that syncs slowly is not an error. remoteTime is the
+	// same for a server elsewhere, which may never answer: in a cluster that is
+	// choosing a new leader requests get lost.
+	embeddedTime = 30 * time.Second
+	remoteTime   = 5 * time.Second
 	// patience is how long a request waits for a connection that is being made
 	// again.
 	patience = 2 * time.Second
@@ -34,6 +37,8 @@ type link struct {
 	conn *nats.Conn
 	js   jetstream.JetStream
 	log  *slog.Logger
+	// limit is how long a request may take.
+	limit time.Duration
 	// failure tells when the server will not answer although it is connected.
 	failure func() context.Context
 
@@ -43,7 +48,7 @@ type link struct {
 }
 
 func newLink(name string, log *slog.Logger) *link {
-	k := &link{name: name, log: log, failure: context.Background}
+	k := &link{name: name, log: log, limit: remoteTime, failure: context.Background}
 	k.life, k.end = context.WithCancelCause(context.Background())
 	return k
 }
@@ -68,7 +73,7 @@ func (k *link) connect(options ...nats.Option) (err error) {
 	if k.conn, err = nats.Connect("", options...); err != nil {
 		return err
 	}
-	k.js, err = jetstream.New(k.conn, jetstream.WithDefaultTimeout(apiTimeout))
+	k.js, err = jetstream.New(k.conn, jetstream.WithDefaultTimeout(k.limit))
 	return err
 }
 
@@ -88,7 +93,7 @@ func (k *link) bound(ctx context.Context) (context.Context, context.CancelFunc) 
 	k.mu.Lock()
 	life := k.life
 	k.mu.Unlock()
-	ctx, cancelTime := context.WithTimeout(ctx, apiTimeout)
+	ctx, cancelTime := context.WithTimeout(ctx, k.limit)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stops := [...]func() bool{endWith(life, cancel), endWith(k.failure(), cancel)}
 	return ctx, func() {
@@ -135,4 +140,27 @@ func (k *link) ask(ctx context.Context, what string, request func(ctx context.Co
 	ctx, cancel := k.bound(ctx)
 	defer cancel()
 	return k.translate(ctx, request(ctx), what)
+}
+
+// insistTime is how long a request is made again that was not answered: long
+// enough for a cluster to choose a new leader.
+const insistTime = 30 * time.Second
+
+// insist is ask for what should not be broken off because a server is away for
+// a moment.
+func (k *link) insist(ctx context.Context, what string, request func(ctx context.Context) error) error {
+	begin := time.Now()
+	for {
+		err := k.ask(ctx, what, request)
+		if err == nil || ctx.Err() != nil || k.conn.IsClosed() || time.Since(begin) > insistTime {
+			return err
+		}
+		if code := lofn.CodeOf(err); code != lofn.Unavailable && code != lofn.DeadlineExceeded {
+			return err
+		}
+		select {
+		case <-time.After(reconnectWait):
+		case <-ctx.Done():
+		}
+	}
 }

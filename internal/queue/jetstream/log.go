@@ -9,7 +9,6 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -49,6 +48,15 @@ func (l *Log) Append(ctx context.Context, after uint64, data []byte, urgent bool
 	if err := l.link.connected(ctx); err != nil {
 		return 0, err
 	}
+	failure := l.link.failure()
+	ack, err := l.publish(ctx, after, data)
+	if err != nil && failure.Err() != nil {
+		return 0, l.failed(ctx, after, err)
+	}
+	return ack, err
+}
+
+func (l *Log) publish(ctx context.Context, after uint64, data []byte) (uint64, error) {
 	ctx, cancel := l.link.bound(ctx)
 	defer cancel()
 	message := &nats.Msg{Subject: l.name, Data: data}
@@ -57,6 +65,15 @@ func (l *Log) Append(ctx context.Context, after uint64, data []byte, urgent bool
 		return 0, l.link.verdict(ctx, err)
 	}
 	return ack.Sequence, nil
+}
+
+// failed looks up what became of a record that the embedded engine failed to
+// write: once it was started again, nothing is under way any more.
+func (l *Log) failed(ctx context.Context, after uint64, err error) error {
+	if _, last, lookup := l.ends(ctx); lookup == nil && last == after {
+		return lofn.Errorf(lofn.Full, "nothing was recorded: the disk is full or fails: %w", err)
+	}
+	return err
 }
 
 // ready asks for room where this process can tell.
@@ -71,36 +88,27 @@ func (l *Log) ready(ctx context.Context, bytes int64, urgent bool) error {
 	}
 }
 
-// reading has the embedded engine read what is on the disk: after it failed to
-// write it may show a record that is not.
-func (l *Log) reading(ctx context.Context) error {
-	if l.engine == nil {
-		return nil
+// ask makes a request that may be made again. The embedded engine comes back
+// first if it failed to write: until then it may show a record that is not on
+// the disk.
+func (l *Log) ask(ctx context.Context, what string, request func(ctx context.Context) error) error {
+	if l.engine != nil {
+		if err := l.engine.Ready(ctx, 0, 0); err != nil {
+			return err
+		}
 	}
-	return l.engine.Ready(ctx, 0, 0)
+	return l.link.ask(ctx, what, request)
 }
 
 // Get implements ledger.Log.
 func (l *Log) Get(ctx context.Context, number uint64) (data []byte, err error) {
 	what := fmt.Sprintf("record %d cannot be read", number)
-	err = l.link.ask(ctx, what, func(ctx context.Context) error {
-		data, err = l.get(ctx, number)
+	err = l.ask(ctx, what, func(ctx context.Context) error {
+		found, err := l.link.get(ctx, l.stream, number, "")
+		data = found.Data
 		return err
 	})
 	return data, err
-}
-
-// get reads from any server that has the stream, and if that does not have the
-// record, from the one that surely would.
-func (l *Log) get(ctx context.Context, number uint64) ([]byte, error) {
-	message, err := l.stream.GetMsg(ctx, number)
-	if err == nil && message.Sequence == number {
-		return message.Data, nil
-	}
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, err
-	}
-	return l.getFromLeader(ctx, number)
 }
 
 // Trim implements ledger.Log.
@@ -108,7 +116,7 @@ func (l *Log) Trim(ctx context.Context, before uint64) error {
 	if before <= 1 {
 		return nil // which the server takes for everything
 	}
-	return l.link.ask(ctx, "old records were not removed", func(ctx context.Context) error {
+	return l.ask(ctx, "old records were not removed", func(ctx context.Context) error {
 		info, err := l.stream.Info(ctx)
 		if err != nil {
 			return err
@@ -144,10 +152,7 @@ func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[ledger.Record, er
 // ends returns the numbers of the first and the last record. If there is none,
 // last is first-1.
 func (l *Log) ends(ctx context.Context) (first, last uint64, err error) {
-	if err := l.reading(ctx); err != nil {
-		return 0, 0, err
-	}
-	err = l.link.ask(ctx, "the log cannot be read", func(ctx context.Context) error {
+	err = l.ask(ctx, "the log cannot be read", func(ctx context.Context) error {
 		info, err := l.stream.Info(ctx)
 		if err == nil {
 			first, last = info.State.FirstSeq, info.State.LastSeq
@@ -187,10 +192,15 @@ func (l *Log) records(ctx context.Context, first, last uint64) iter.Seq[fetched]
 				})
 			}
 		})
+		next := first
 		for answer := range queue {
 			if !yield(<-answer) {
 				return
 			}
+			next++
+		}
+		if next <= last {
+			yield(fetched{err: lofn.Errorf(lofn.DeadlineExceeded, "the log was not read to its end: %w", context.Cause(ctx))})
 		}
 	}
 }

@@ -70,7 +70,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		link.name = redacted(c.URL)
 		options = c.remote()
 	} else {
-		link.failure = c.Engine.Failure
+		link.limit, link.failure = embeddedTime, c.Engine.Failure
 	}
 	if err := link.connect(options...); err != nil {
 		return nil, c.unconnected(link, err)
@@ -131,6 +131,10 @@ func (l *Log) open(ctx context.Context, c Config) error {
 		return lofn.Errorf(lofn.Invalid, "%s takes messages of at most %d bytes, the queue needs %d: set max_payload to 1MB there",
 			l.link.name, most, ledger.MaxRecordSize+headerBytes)
 	}
+	if c.Replicas > 1 && l.link.conn.ConnectedClusterName() == "" {
+		// The server itself objects only at the first use.
+		return l.link.fewServers(c, errors.New("it is a single server"))
+	}
 	ctx, cancel := l.link.bound(ctx)
 	defer cancel()
 	if _, err := l.link.js.AccountInfo(ctx); err != nil {
@@ -144,7 +148,16 @@ func (l *Log) open(ctx context.Context, c Config) error {
 	if err == nil {
 		err = l.fit(ctx, c)
 	}
-	return l.link.translate(ctx, err, "the queue cannot be opened")
+	return l.link.unopened(ctx, err)
+}
+
+// unopened is translate for an Open. One that took too long may be tried again.
+func (k *link) unopened(ctx context.Context, err error) error {
+	err = k.translate(ctx, err, "the queue cannot be opened")
+	if err != nil && lofn.CodeOf(err) == lofn.DeadlineExceeded {
+		return lofn.Errorf(lofn.Unavailable, "%w", err)
+	}
+	return err
 }
 
 func (k *link) withoutJetStream(ctx context.Context, err error) error {
@@ -154,7 +167,7 @@ func (k *link) withoutJetStream(ctx context.Context, err error) error {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled):
 		return lofn.Errorf(lofn.Unimplemented, "%s has no JetStream, which the queue needs: start nats-server with -js, or with a jetstream block in its configuration: %w", k.name, err)
 	}
-	return k.translate(ctx, err, "the queue cannot be opened")
+	return k.unopened(ctx, err)
 }
 
 func (l *Log) create(ctx context.Context, c Config) (jetstream.Stream, error) {
@@ -187,9 +200,13 @@ func (l *Log) create(ctx context.Context, c Config) (jetstream.Stream, error) {
 func (k *link) explain(err error, c Config) error {
 	switch apiCode(err) {
 	case codeReplicasNotSupported, codeNoPeers:
-		return lofn.Errorf(lofn.Invalid, "%s cannot keep %d copies of the queue: it needs a cluster of at least as many servers with JetStream: %w", k.name, c.Replicas, err)
+		return k.fewServers(c, err)
 	}
 	return err
+}
+
+func (k *link) fewServers(c Config, err error) error {
+	return lofn.Errorf(lofn.Invalid, "%s cannot keep %d copies of the queue: that takes a cluster of at least as many servers with JetStream: %w", k.name, c.Replicas, err)
 }
 
 // fit reports whether the stream keeps what is in it. Copies are made as many

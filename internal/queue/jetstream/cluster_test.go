@@ -1,0 +1,88 @@
+package jetstream_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"lofn"
+	"lofn/internal/queue/jetstream"
+)
+
+// startCluster starts three servers that know each other.
+func startCluster(t *testing.T) (servers []*natsServer, url string) {
+	t.Helper()
+	var routes, urls []string
+	for range 3 {
+		routes = append(routes, freeAddress(t))
+	}
+	for i, route := range routes {
+		server := prepareServer(t, fmt.Sprintf("server_name: s%d", i), fmt.Sprintf("jetstream { store_dir: %q }", t.TempDir()),
+			fmt.Sprintf("cluster { name: test, listen: %q, routes: [ nats://%s ] }", route, strings.Join(routes, ", nats://")))
+		servers = append(servers, server.start(t))
+		urls = append(urls, server.url)
+	}
+	return servers, strings.Join(urls, ",")
+}
+
+// A log with three copies goes on with two servers, without any loss.
+func TestCluster(t *testing.T) {
+	servers, url := startCluster(t)
+	config := jetstream.Config{URL: url, Replicas: 3, Log: testLog(t)}
+	wait(t, "the cluster has a leader", func() bool {
+		l, err := jetstream.Open(t.Context(), config)
+		if err != nil {
+			t.Log(err)
+			return false
+		}
+		l.Close()
+		return true
+	})
+	more := config
+	more.Replicas = 5
+	wantError(t, more, lofn.Invalid, "5 copies", "cluster")
+	l := openLog(t, config)
+	bucket := openBucket(t, l)
+	body := writeBlob(t, bucket, pattern(3<<20))
+	last := uint64(0)
+	for i := range servers {
+		for range 20 {
+			last = mustAppend(t, l, last, "x")
+		}
+		servers[i].kill()
+		last = appendSomehow(t, l, last)
+		checkBlob(t, bucket, body, pattern(3<<20))
+		servers[i].start(t)
+	}
+	next := uint64(1)
+	for r, err := range l.Read(t.Context(), 1) {
+		if err != nil || r.Number != next {
+			t.Fatalf("after %d comes %d, %v", next-1, r.Number, err)
+		}
+		next++
+	}
+	if next != last+1 {
+		t.Errorf("there are %d records, want %d", next-1, last)
+	}
+}
+
+// appendSomehow appends one record, however often it takes, and returns the
+// last number.
+func appendSomehow(t *testing.T, l *jetstream.Log, last uint64) uint64 {
+	t.Helper()
+	wait(t, "a record is appended", func() bool {
+		number, err := l.Append(t.Context(), last, []byte("after"), false)
+		if err == nil {
+			last = number
+			return true
+		}
+		t.Log(err)
+		for r, err := range l.Read(t.Context(), last+1) {
+			if err == nil {
+				last = r.Number
+			}
+		}
+		return false
+	})
+	return last
+}
