@@ -26,6 +26,26 @@ type Call struct {
 	Size int64
 }
 
+// maxCallID is how long the ID of a call may be.
+const maxCallID = 128
+
+// ValidCallID reports whether a call can have the ID: letters, digits, dots,
+// dashes and underscores, and more than dots, which mean something else in the
+// path of a URL.
+func ValidCallID(id string) bool {
+	dots := 0
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+		case c == '.':
+			dots++
+		default:
+			return false
+		}
+	}
+	return dots < len(id) && len(id) <= maxCallID
+}
+
 // CallState is how far a call has come.
 type CallState string
 

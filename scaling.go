@@ -45,12 +45,14 @@ const (
 	ScaleByCPU ScaleType = "cpu"
 	// ScaleByMemory is resident memory in bytes.
 	ScaleByMemory ScaleType = "memory"
+	// ScaleByQueue counts asynchronous calls that wait or run.
+	ScaleByQueue ScaleType = "queue"
 )
 
 // Measured reports whether the platform measures the type itself.
 func (t ScaleType) Measured() bool {
 	switch t {
-	case ScaleByRequests, ScaleByCapacity, ScaleByCPU, ScaleByMemory:
+	case ScaleByRequests, ScaleByCapacity, ScaleByCPU, ScaleByMemory, ScaleByQueue:
 		return true
 	}
 	return false
@@ -149,7 +151,7 @@ func (s Scaling) contradiction() error {
 	case s.Zero && s.ZeroDuration == 0:
 		return Errorf(Invalid, "labels: %s: must be longer than 0: a function that no call needs goes to zero after it", LabelScaleZeroDuration)
 	case s.Query != "" && (s.Type == "" || s.Type.Measured()):
-		return Errorf(Invalid, "annotations: %s: needs a %s of its own, with another name than rps, capacity, cpu or memory", AnnotationScaleQuery, LabelScaleType)
+		return Errorf(Invalid, "annotations: %s: needs a %s of its own, with another name than rps, capacity, queue, cpu or memory", AnnotationScaleQuery, LabelScaleType)
 	}
 	return nil
 }
@@ -215,8 +217,8 @@ func (l *labels) percent(name string, missing int) int {
 func (l *labels) scaleType() ScaleType {
 	text, ok := l.of[LabelScaleType]
 	if ok && !typePattern(text) {
-		l.fail(LabelScaleType, text, fmt.Sprintf("a scaling type: use %s, %s, %s, %s, or the name of a query to Prometheus",
-			ScaleByRequests, ScaleByCapacity, ScaleByCPU, ScaleByMemory))
+		l.fail(LabelScaleType, text, fmt.Sprintf("a scaling type: use %s, %s, %s, %s, %s, or the name of a query to Prometheus",
+			ScaleByRequests, ScaleByCapacity, ScaleByQueue, ScaleByCPU, ScaleByMemory))
 	}
 	if ok {
 		return ScaleType(text)

@@ -54,7 +54,7 @@ func TestScalingThatMakesNoSense(t *testing.T) {
 		"min=3 max=2":                 "labels: com.openfaas.scale.max (2) is below com.openfaas.scale.min (3)",
 		"min=-1":                      `com.openfaas.scale.min: "-1" is not a count`,
 		"max=lots":                    `com.openfaas.scale.max: "lots" is not a count`,
-		"type=":                       "use rps, capacity, cpu, memory, or the name of a query to Prometheus",
+		"type=":                       "use rps, capacity, queue, cpu, memory, or the name of a query to Prometheus",
 		`type=a"b`:                    "is not a scaling type",
 		"target=0":                    `com.openfaas.scale.target: "0" is not a load for each replica: use a number above 0`,
 		"target=-5":                   "use a number above 0",

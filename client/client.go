@@ -1,6 +1,7 @@
 // Package client speaks the control API of lofn, and of anything else that
 // keeps the OpenFaaS contract: it deploys and removes functions, reads their
-// state and logs, keeps namespaces and secrets, and calls functions.
+// state and logs, keeps namespaces and secrets, calls functions, and looks after
+// calls that nobody waits for.
 //
 //	c, err := client.New(client.Config{URL: "http://127.0.0.1:8080", User: "admin", Password: "…"})
 //	if err != nil { … }

@@ -27,6 +27,10 @@ type Gateway struct {
 	namespaces map[string]lofn.Namespace
 	secrets    map[lofn.Ref][]byte
 	logs       map[lofn.Ref][]lofn.LogMessage
+	// calls are those of the queue, in the order in which they were accepted.
+	calls []*queued
+	// answered counts the requests of the control API by their paths.
+	answered map[string]int
 	// changed is closed and replaced whenever the state changes.
 	changed chan struct{}
 	// cut is closed and replaced to end all log streams.
@@ -50,6 +54,7 @@ func NewGateway() *Gateway {
 		namespaces: map[string]lofn.Namespace{lofn.DefaultNamespace: {Name: lofn.DefaultNamespace}},
 		secrets:    map[lofn.Ref][]byte{},
 		logs:       map[lofn.Ref][]lofn.LogMessage{},
+		answered:   map[string]int{},
 		changed:    make(chan struct{}),
 		cut:        make(chan struct{}),
 	}
@@ -80,6 +85,19 @@ func (g *Gateway) Fail(path string, status int, text string) {
 	g.fault = &fault{path, status, text}
 	if path == "" {
 		g.fault = nil
+	}
+}
+
+// Await returns when so many more requests to path have been answered. One that
+// is under way counts.
+func (g *Gateway) Await(path string, requests int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for want := g.answered[path] + requests; g.answered[path] < want; {
+		changed := g.changed
+		g.mu.Unlock()
+		<-changed
+		g.mu.Lock()
 	}
 }
 
@@ -146,16 +164,25 @@ func (g *Gateway) routes() http.Handler {
 	control("PUT /system/secrets", g.updateSecret)
 	control("DELETE /system/secrets", g.removeSecret)
 	control("GET /system/logs", g.serveLogs)
+	control("GET /system/queue", g.countCalls)
+	control("GET /system/queue/calls", g.listCalls)
+	control("GET /system/queue/calls/{id}", g.aboutCall(showCall))
+	control("DELETE /system/queue/calls/{id}", g.aboutCall(g.dropCall))
+	control("GET /system/queue/calls/{id}/result", g.aboutCall(answerOf))
+	control("POST /system/queue/calls/{id}/redrive", g.aboutCall(redriveCall))
+	control("POST /system/queue/calls/{id}/cancel", g.aboutCall(cancelCall))
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/function/{name}", g.call)
 	mux.HandleFunc("/function/{name}/{rest...}", g.call)
-	mux.HandleFunc("POST /async-function/{name}", g.callAsync)
+	mux.HandleFunc("/async-function/{name}", g.callAsync)
+	mux.HandleFunc("/async-function/{name}/{rest...}", g.callAsync)
 	return mux
 }
 
 // guard asks for credentials and makes the answers fail that a test wants to.
 func (g *Gateway) guard(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		defer g.countAnswer(r.URL.Path)
 		user, password, _ := r.BasicAuth()
 		g.mu.Lock()
 		refused := g.user != "" && (user != g.user || password != g.password)
@@ -174,6 +201,13 @@ func (g *Gateway) guard(next http.HandlerFunc) http.HandlerFunc {
 		}
 		next(w, r)
 	}
+}
+
+func (g *Gateway) countAnswer(path string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.answered[path]++
+	g.signal()
 }
 
 // call answers with the call itself, so that a test sees what arrived. A
@@ -201,12 +235,6 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	_, _ = fmt.Fprintf(w, "\n%s", body)
-}
-
-func (g *Gateway) callAsync(w http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body)
-	w.Header().Set(lofn.HeaderCallID, "test-call")
-	w.WriteHeader(http.StatusAccepted)
 }
 
 func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }

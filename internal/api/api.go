@@ -46,8 +46,8 @@ type scaler interface {
 	Alert(ref lofn.Ref, firing bool) error
 }
 
-// Config is what an API works with. Resolver and Usage may be nil: not every
-// provider has them.
+// Config is what an API works with. Resolver and Usage may be nil, since not
+// every provider has them, and Queue if there is none.
 type Config struct {
 	Functions   lofn.Store[lofn.Function]
 	Namespaces  lofn.Store[lofn.Namespace]
@@ -58,6 +58,7 @@ type Config struct {
 	Replicas    replicas
 	Invocations invocations
 	Scaler      scaler
+	Queue       queue
 	Auth        auth.Authenticator
 	Info        lofn.Info
 	// Now is the clock, time.Now but for tests.
@@ -77,7 +78,7 @@ type API struct {
 // New returns the API.
 func New(c Config) *API {
 	a := &API{Config: c, mux: http.NewServeMux()}
-	for pattern, h := range map[string]problem.Handler{
+	a.guard(map[string]problem.Handler{
 		"GET /system/functions":              a.listFunctions,
 		"POST /system/functions":             a.createFunction,
 		"PUT /system/functions":              a.updateFunction,
@@ -101,19 +102,23 @@ func New(c Config) *API {
 
 		"GET /system/logs": a.getLogs,
 		"GET /system/info": a.getInfo,
-	} {
-		a.mux.Handle(pattern, auth.Require(c.Auth, problem.Handle(c.Log, h)))
-	}
+	})
 	// The REST documentation of OpenFaaS spells the namespace routes in the
 	// plural, its clients in the singular.
-	for pattern, h := range map[string]problem.Handler{
+	a.guard(map[string]problem.Handler{
 		"PUT /system/namespaces/{name}":    a.updateNamespace,
 		"DELETE /system/namespaces/{name}": a.deleteNamespace,
-	} {
-		a.mux.Handle(pattern, auth.Require(c.Auth, problem.Handle(c.Log, h)))
-	}
+	})
+	a.guard(a.queueRoutes())
 	a.mux.Handle("GET /healthz", problem.Handle(c.Log, a.getHealth))
 	return a
+}
+
+// guard adds routes for those who have shown who they are.
+func (a *API) guard(routes map[string]problem.Handler) {
+	for pattern, h := range routes {
+		a.mux.Handle(pattern, auth.Require(a.Auth, problem.Handle(a.Log, h)))
+	}
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }

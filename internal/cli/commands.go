@@ -13,6 +13,7 @@ func (p *program) commands() []*cobra.Command {
 		p.deployCommand(),
 		p.upCommand(),
 		p.invokeCommand(),
+		p.queueCommand(),
 		p.listCommand(),
 		p.describeCommand(),
 		p.logsCommand(),

@@ -245,13 +245,21 @@ func (i *invokeFlags) answer(function lofn.Ref, res *http.Response) error {
 		return i.refused(function, res)
 	}
 	if i.async && res.StatusCode == http.StatusAccepted {
-		i.p.notef("Function submitted asynchronously.\nCall id: %s\n", res.Header.Get(lofn.HeaderCallID))
+		i.accepted(res.Header.Get(lofn.HeaderCallID))
 		return nil
 	}
 	if n, err := io.Copy(i.p.Stdout, res.Body); err != nil {
 		return fmt.Errorf("%s: the answer broke off after %d bytes: %w", display(function), n, err)
 	}
 	return nil
+}
+
+// accepted says how to ask about a call that nobody waits for.
+func (i *invokeFlags) accepted(id string) {
+	i.p.notef("Function submitted asynchronously.\nCall id: %s\n", id)
+	if id != "" {
+		i.p.notef("How it goes: lofn queue show %s\n", id)
+	}
 }
 
 // refused prints an answer other than success to standard error, and who gave

@@ -3,13 +3,9 @@ package cli
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/term"
 )
 
 // board shows work on several functions at once: on a terminal one line for
@@ -23,10 +19,9 @@ type board struct {
 	stop chan struct{}
 	done chan struct{}
 
-	mu    sync.Mutex
-	tasks []*task
-	// drawn is how many lines of the terminal are the board's.
-	drawn int
+	mu     sync.Mutex
+	tasks  []*task
+	canvas canvas
 }
 
 // task is the work on one function. As a writer it takes what the tools print.
@@ -45,7 +40,7 @@ const redraw = 100 * time.Millisecond
 
 // newBoard returns a board; the caller closes it.
 func (p *program) newBoard(quiet bool) *board {
-	b := &board{p: p, quiet: quiet, live: !quiet && isTerminal(p.Stderr) && p.Getenv("TERM") != "dumb"}
+	b := &board{p: p, quiet: quiet, live: !quiet && p.canDraw(p.Stderr), canvas: canvas{p: p, w: p.Stderr}}
 	if b.live {
 		b.stop, b.done = make(chan struct{}), make(chan struct{})
 		go b.animate()
@@ -63,7 +58,6 @@ func (b *board) animate() {
 			return
 		case <-ticker.C:
 			b.mu.Lock()
-			b.erase()
 			b.draw()
 			b.mu.Unlock()
 		}
@@ -78,55 +72,23 @@ func (b *board) close() {
 	close(b.stop)
 	<-b.done
 	b.mu.Lock()
-	b.erase()
+	b.canvas.erase()
 	b.mu.Unlock()
-}
-
-// erase takes the board's lines off the terminal.
-func (b *board) erase() {
-	if b.drawn > 0 {
-		b.p.notef("\x1b[%dA\r\x1b[J", b.drawn)
-		b.drawn = 0
-	}
 }
 
 func (b *board) draw() {
 	if !b.live {
 		return
 	}
-	width := terminalWidth(b.p.Stderr)
-	for _, t := range b.tasks {
+	lines := make([]string, len(b.tasks))
+	for i, t := range b.tasks {
 		doing := ""
 		if len(t.last) > 0 {
 			doing = t.last[len(t.last)-1]
 		}
-		line := fmt.Sprintf("%6.1fs %s  %s", time.Since(t.start).Seconds(), t.name, doing)
-		b.p.notef("%s\n", clip(line, width-1))
+		lines[i] = fmt.Sprintf("%6.1fs %s  %s", time.Since(t.start).Seconds(), t.name, doing)
 	}
-	b.drawn = len(b.tasks)
-}
-
-func terminalWidth(w io.Writer) int {
-	if file, ok := w.(*os.File); ok {
-		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 10 {
-			return width
-		}
-	}
-	return 80
-}
-
-// clip shortens a line to what fits, and takes out what would move the cursor.
-func clip(line string, width int) string {
-	line = strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, line)
-	if runes := []rune(line); len(runes) > width {
-		return string(runes[:width-1]) + "…"
-	}
-	return line
+	b.canvas.draw(lines)
 }
 
 // begin adds a task.
@@ -200,7 +162,19 @@ func (t *task) leave(print func(*program)) {
 			break
 		}
 	}
-	b.erase()
+	b.between(print)
+}
+
+// note prints a line of its own.
+func (b *board) note(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.between(func(p *program) { p.notef(format+"\n", args...) })
+}
+
+// between prints above the board's lines. The caller holds the board's lock.
+func (b *board) between(print func(*program)) {
+	b.canvas.erase()
 	print(b.p)
 	b.draw()
 }

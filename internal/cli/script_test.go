@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -62,6 +63,7 @@ func TestScript(t *testing.T) {
 //	gateway log NAME TEXT...         a function writes lines
 //	gateway followed                 waits until a log stream is followed
 //	gateway cut                      ends the log streams, and waits until they have
+//	gateway calls FILE               puts calls into the queue, a line of JSON each
 //	gateway secret NAME FILE         checks a secret's value
 //	gateway secret-is NAME TEXT      likewise
 func gatewayCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -88,6 +90,8 @@ func gatewayCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "cut":
 		gateway.CutLogs()
 		ts.Check(eventually(func() bool { return gateway.Followers() == 0 }))
+	case "calls":
+		ts.Check(putCalls(gateway, ts.ReadFile(args[0])))
 	case "secret":
 		got, ok := gateway.Secret(lofn.DefaultNamespace, args[0])
 		if want := ts.ReadFile(args[1]); !ok || string(got) != want {
@@ -113,6 +117,21 @@ func writeLog(gateway *clienttest.Gateway, args []string) {
 			Timestamp: time.Date(2026, 1, 31, 12, 0, i, 0, time.UTC),
 		})
 	}
+}
+
+// putCalls puts calls into the queue whose lines may have their answer too.
+func putCalls(gateway *clienttest.Gateway, lines string) error {
+	for line := range strings.Lines(lines) {
+		var call struct {
+			lofn.CallDetail
+			Answer string `json:"answer"`
+		}
+		if err := json.Unmarshal([]byte(line), &call); err != nil {
+			return err
+		}
+		gateway.PutCall(call.CallDetail, call.Answer)
+	}
+	return nil
 }
 
 func eventually(condition func() bool) error {

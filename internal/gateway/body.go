@@ -18,15 +18,15 @@ func (c *call) checkLength(r *http.Request) error {
 	return nil
 }
 
-// limitBody bounds a body whose length was not announced: it is found out on
-// its way, and its call is broken off.
-func (c *call) limitBody(r *http.Request) {
+// limited bounds a body whose length was not announced: it is found out on its
+// way, and its call is broken off.
+func (c *call) limited(body io.ReadCloser) io.ReadCloser {
 	most := c.policy.MaxBody
-	if most == 0 || r.Body == nil || r.Body == http.NoBody {
-		return
+	if most == 0 || body == nil || body == http.NoBody {
+		return body
 	}
 	// Without the ResponseWriter, which is not for whoever reads the body.
-	r.Body = &limitedBody{ReadCloser: http.MaxBytesReader(nil, r.Body, most), call: c}
+	return &limitedBody{ReadCloser: http.MaxBytesReader(nil, body, most), call: c}
 }
 
 // tooLarge is the error of a call with too large a body.

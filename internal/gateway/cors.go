@@ -30,9 +30,22 @@ func (c *call) share(h http.Header) {
 	}
 }
 
+// shareOutcome is share for what is said about a call that nobody waits for: by
+// these headers a page finds it again, and learns what came of it.
+func (c *call) shareOutcome(h http.Header) {
+	c.share(h)
+	if h.Get("Access-Control-Allow-Origin") != "" {
+		h.Set("Access-Control-Expose-Headers", "Location, X-Call-Id, X-Duration-Seconds, X-Function-Name, X-Function-Status, X-Start-Time")
+	}
+}
+
 // isPreflight reports whether a browser asks for leave to make a call.
 func (c *call) isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && len(c.policy.Origins) > 0 && c.origin != "" && r.Header.Get("Access-Control-Request-Method") != ""
+	return len(c.policy.Origins) > 0 && asksForLeave(r)
+}
+
+func asksForLeave(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
 // answerPreflight says that any method and header is welcome, for they are the

@@ -14,15 +14,21 @@ func (c *call) bound(policy *lofn.Policy, asked string) error {
 	if c.stream {
 		c.timeout, c.setBy = policy.StreamTimeout, policy.StreamTimeoutBy
 	}
+	d, err := askedTimeout(asked)
+	c.shorten(d, "the caller's "+lofn.HeaderTimeout)
+	return err
+}
+
+// askedTimeout reads the time that the client asks for, 0 if it does not.
+func askedTimeout(asked string) (time.Duration, error) {
 	if asked == "" {
-		return nil
+		return 0, nil
 	}
 	d, err := lofn.ParseSeconds(asked)
 	if err != nil {
-		return lofn.Errorf(lofn.Invalid, "%s: %w", lofn.HeaderTimeout, err)
+		return 0, lofn.Errorf(lofn.Invalid, "%s: %w", lofn.HeaderTimeout, err)
 	}
-	c.shorten(d, "the caller's "+lofn.HeaderTimeout)
-	return nil
+	return d, nil
 }
 
 // shorten takes d for the call's time if that is less.

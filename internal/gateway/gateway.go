@@ -47,17 +47,19 @@ type meter interface {
 	Started(lofn.Ref) (ended func(status int, took time.Duration))
 }
 
-// Config is what a Gateway works with.
+// Config is what a Gateway works with. Queue is nil if there is none.
 type Config struct {
 	Caller    caller
 	Functions functions
 	Meter     meter
+	Queue     queue
 	// Release is lofn's version, for the headers that name it.
 	Release string
 	Log     *slog.Logger
 }
 
-// Gateway is the http.Handler for paths under Prefix.
+// Gateway is the http.Handler for paths under Prefix, and Async that for paths
+// under AsyncPrefix.
 type Gateway struct {
 	Config
 	proxy *httputil.ReverseProxy
@@ -130,7 +132,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := c.context(r.Context())
 	defer cancel()
 	r = r.WithContext(ctx)
-	c.limitBody(r)
+	r.Body = c.limited(r.Body)
 
 	ended := g.Meter.Started(c.ref)
 	status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
@@ -143,26 +145,34 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // route finds the function that the path names, and the call's deadline.
 func (g *Gateway) route(r *http.Request) (*call, error) {
-	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), Prefix), "/")
-	ref := lofn.ParseHost(name)
-	policy, ok := g.Functions.Policy(ref)
-	if !ok {
-		return nil, lofn.Errorf(lofn.NotFound, "error finding function %s: it is not deployed in namespace %q", ref, ref.Namespace)
+	c, err := g.find(r, Prefix, r.Header.Get(lofn.HeaderCallID))
+	if err != nil {
+		return nil, err
 	}
-	c := newCall(ref, r.Header.Get(lofn.HeaderCallID))
-	c.path = "/" + path
-	c.origin = r.Header.Get("Origin")
 	if u := r.Header.Get("Upgrade"); strings.Trim(u, printable) != "" {
 		return nil, lofn.Errorf(lofn.Invalid, "Upgrade: %q names no protocol", u)
 	}
 	c.stream = asksForStream(r.Header)
-	if err := c.bound(policy, r.Header.Get(lofn.HeaderTimeout)); err != nil {
+	if err := c.bound(c.policy, r.Header.Get(lofn.HeaderTimeout)); err != nil {
 		return c, err
 	}
 	if isGRPC(r) {
 		c.limitGRPC(r.Header.Get(headerGRPCTimeout))
 	}
 	return c, c.checkLength(r)
+}
+
+// find returns the call of the function that the path names after the prefix.
+func (g *Gateway) find(r *http.Request, prefix, id string) (*call, error) {
+	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), prefix), "/")
+	ref := lofn.ParseHost(name)
+	policy, ok := g.Functions.Policy(ref)
+	if !ok {
+		return nil, lofn.Errorf(lofn.NotFound, "error finding function %s: it is not deployed in namespace %q", ref, ref.Namespace)
+	}
+	c := newCall(ref, id)
+	c.policy, c.path, c.origin = policy, "/"+path, r.Header.Get("Origin")
+	return c, nil
 }
 
 // started is when the call began, as the contract's header has it.
@@ -288,14 +298,6 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// Async refuses asynchronous calls, since there is no queue to put them in:
-// better an error now than an acceptance that means nothing.
-func (g *Gateway) Async(w http.ResponseWriter, r *http.Request) {
-	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), AsyncPrefix), "/")
-	g.refuse(w, r, lofn.Errorf(lofn.Unimplemented,
-		"asynchronous calls need a queue, which this lofn does not have: call %s%s instead, and wait for the answer", Prefix, name))
-}
 
 // buffers lends the proxy the memory that it copies bodies through.
 type buffers struct{ pool sync.Pool }

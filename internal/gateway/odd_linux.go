@@ -134,19 +134,6 @@ func (e *exchange) complete(resp *http.Response) {
 	}
 }
 
-// dropHop takes out what concerns one connection only, by what it is or by what
-// Connection says (RFC 9110, 7.6.1).
-func dropHop(h http.Header) {
-	for _, list := range h["Connection"] {
-		for name := range strings.SplitSeq(list, ",") {
-			h.Del(strings.TrimSpace(name))
-		}
-	}
-	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
-		h.Del(name)
-	}
-}
-
 // reason is what the function calls the status, if that is a text.
 func reason(resp *http.Response) string {
 	text := strings.TrimSpace(strings.TrimPrefix(resp.Status, strconv.Itoa(resp.StatusCode)))

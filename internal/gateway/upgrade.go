@@ -40,11 +40,18 @@ func accepted(headers []http1.Header) []byte {
 // took back). A function that accepts it would be given the connection, with
 // calls on it that nobody looks at.
 func dropH2C(h http.Header) {
-	for offer := range strings.SplitSeq(h.Get("Upgrade"), ",") {
-		if strings.EqualFold(strings.TrimSpace(offer), "h2c") {
-			h.Del("Upgrade")
-			h.Del("Connection")
-		}
+	if offersH2C(h) {
+		h.Del("Upgrade")
+		h.Del("Connection")
 	}
 	h.Del("Http2-Settings")
+}
+
+func offersH2C(h http.Header) bool {
+	for offer := range strings.SplitSeq(h.Get("Upgrade"), ",") {
+		if strings.EqualFold(strings.TrimSpace(offer), "h2c") {
+			return true
+		}
+	}
+	return false
 }

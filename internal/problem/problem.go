@@ -59,19 +59,19 @@ func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) 
 	if status == http.StatusInternalServerError {
 		log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	if status == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", retryAfter(err))
+	if wait := retryAfter(err); wait > 0 || status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", strconv.Itoa(max(wait, 1)))
 	}
 	http.Error(w, err.Error(), status)
 }
 
-// retryAfter is when to call again, in whole seconds and never at once.
-func retryAfter(err error) string {
-	seconds := 1.0
-	if e, ok := errors.AsType[*lofn.Error](err); ok {
-		seconds = max(seconds, math.Ceil(e.RetryAfter.Seconds()))
+// retryAfter is when to call again, in whole seconds, 0 if nobody said.
+func retryAfter(err error) int {
+	e, _ := errors.AsType[*lofn.Error](err)
+	if e == nil {
+		return 0
 	}
-	return strconv.Itoa(int(seconds))
+	return int(math.Ceil(e.RetryAfter.Seconds()))
 }
 
 // Handler is an http.Handler that may fail.

@@ -19,7 +19,7 @@ import (
 func TestEveryCodeHasItsStatus(t *testing.T) {
 	for code, want := range map[lofn.Code]int{
 		lofn.Internal: 500, lofn.Invalid: 400, lofn.Unprocessable: 422, lofn.NotFound: 404, lofn.Exists: 409, lofn.Conflict: 409,
-		lofn.Unauthenticated: 401, lofn.Forbidden: 403, lofn.Overloaded: 429, lofn.Unavailable: 503,
+		lofn.Unauthenticated: 401, lofn.Forbidden: 403, lofn.Overloaded: 429, lofn.Full: 507, lofn.Unavailable: 503,
 		lofn.DeadlineExceeded: 504, lofn.Unreachable: 502, lofn.Unimplemented: 501,
 	} {
 		err := fmt.Errorf("around: %w", lofn.Errorf(code, "x"))
@@ -41,6 +41,7 @@ func TestAnOverloadSaysWhenToComeBack(t *testing.T) {
 		lofn.Errorf(lofn.Overloaded, "full"):                                    "1",
 		&lofn.Error{Code: lofn.Overloaded, RetryAfter: 2100 * time.Millisecond}: "3",
 		lofn.Errorf(lofn.Unavailable, "asleep"):                                 "",
+		&lofn.Error{Code: lofn.Unavailable, RetryAfter: time.Second}:            "1",
 	} {
 		w := httptest.NewRecorder()
 		problem.Write(w, httptest.NewRequest("GET", "/", nil), slog.New(slog.DiscardHandler), fmt.Errorf("around: %w", err))

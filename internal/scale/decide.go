@@ -189,6 +189,8 @@ func figure(load float64, t lofn.ScaleType) string {
 		return short(load) + " calls/s"
 	case lofn.ScaleByCapacity:
 		return short(load) + " calls at a time"
+	case lofn.ScaleByQueue:
+		return short(load) + " calls queued or running"
 	case lofn.ScaleByCPU:
 		return short(load) + "m CPU"
 	case lofn.ScaleByMemory:

@@ -9,11 +9,12 @@ import (
 )
 
 const (
-	// usagePause and queryPause are the times between two measurements. What a
-	// function consumes is read from the kernel, a query goes through the
-	// network.
-	usagePause = 2 * time.Second
-	queryPause = 5 * time.Second
+	// backlogPause, usagePause and queryPause are the times between two
+	// measurements. A backlog is only looked up, what a function consumes is read
+	// from the kernel, a query goes through the network.
+	backlogPause = time.Second
+	usagePause   = 2 * time.Second
+	queryPause   = 5 * time.Second
 	// measureTime is how long a measurement may take.
 	measureTime = 5 * time.Second
 	// maxMeasuring bounds how many functions are measured at a time.
@@ -25,10 +26,11 @@ const (
 func (f *function) pause() time.Duration {
 	scaling := f.scaling()
 	switch t := scaling.Type; {
+	case f.wanted == 0 && t.Measured():
+		return 0
+	case t == lofn.ScaleByQueue:
+		return backlogPause
 	case t == lofn.ScaleByCPU, t == lofn.ScaleByMemory:
-		if f.wanted == 0 {
-			return 0
-		}
 		return usagePause
 	case t != "" && !t.Measured() && (f.wanted > 0 || scaling.Query != ""):
 		return queryPause
@@ -68,6 +70,11 @@ func (s *Scaler) measure(ctx context.Context, f *function, now time.Time) {
 // ask asks who knows the load.
 func (s *Scaler) ask(ctx context.Context, ref lofn.Ref, scaling lofn.Scaling) (float64, error) {
 	switch scaling.Type {
+	case lofn.ScaleByQueue:
+		if s.Backlog == nil {
+			return 0, s.measurable(scaling)
+		}
+		return float64(s.Backlog(ref)), nil
 	case lofn.ScaleByCPU, lofn.ScaleByMemory:
 		if s.Usage == nil {
 			return 0, s.measurable(scaling)

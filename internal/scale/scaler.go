@@ -30,6 +30,9 @@ type Config struct {
 	Scale func(ref lofn.Ref, revision lofn.Revision, replicas int)
 	// Usage tells what the replicas of a function consume; nil if nobody can.
 	Usage lofn.UsageReporter
+	// Backlog is how many asynchronous calls of a function wait or run; nil if
+	// there is no queue.
+	Backlog func(lofn.Ref) int
 	// Query evaluates a PromQL expression; found is false if there is no such
 	// series. Nil if there is no Prometheus.
 	Query func(ctx context.Context, expression string) (value float64, found bool, err error)
@@ -148,8 +151,10 @@ func (s *Scaler) measurable(scaling lofn.Scaling) error {
 	switch t := scaling.Type; {
 	case t == "":
 	case !t.Measured() && s.Query == nil:
-		return lofn.Errorf(lofn.Invalid, "labels: %s: %q is not a type that lofn measures itself: use rps, capacity, cpu or memory, or give lofn serve the address of a Prometheus (--prometheus-url) to ask it",
+		return lofn.Errorf(lofn.Invalid, "labels: %s: %q is not a type that lofn measures itself: use rps, capacity, queue, cpu or memory, or give lofn serve the address of a Prometheus (--prometheus-url) to ask it",
 			lofn.LabelScaleType, t)
+	case t == lofn.ScaleByQueue && s.Backlog == nil:
+		return lofn.Errorf(lofn.Invalid, "labels: %s: there is no queue of asynchronous calls, so %q is not available: use rps or capacity", lofn.LabelScaleType, t)
 	case (t == lofn.ScaleByCPU || t == lofn.ScaleByMemory) && s.Usage == nil:
 		return lofn.Errorf(lofn.Invalid, "labels: %s: this provider cannot tell what functions consume, so %q is not available: use rps or capacity", lofn.LabelScaleType, t)
 	}

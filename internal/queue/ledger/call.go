@@ -41,6 +41,19 @@ func (c *call) due() int64 {
 	return c.standing.due
 }
 
+// before orders the calls of a lane: of those that are due at the same time, the
+// one that was accepted, or ended, first.
+func (c *call) before(other *call) bool {
+	if a, b := c.due(), other.due(); a != b {
+		return a < b
+	}
+	a, b := c.request, other.request
+	if c.state.Final() {
+		a, b = c.outcome, other.outcome
+	}
+	return a.record < b.record || a.record == b.record && a.offset < b.offset
+}
+
 // lane is a heap of calls, the one that is due next first.
 type lane struct {
 	lofn.Lane
@@ -50,7 +63,7 @@ type lane struct {
 }
 
 func (l *lane) Len() int           { return len(l.calls) }
-func (l *lane) Less(i, j int) bool { return l.calls[i].due() < l.calls[j].due() }
+func (l *lane) Less(i, j int) bool { return l.calls[i].before(l.calls[j]) }
 
 func (l *lane) Swap(i, j int) {
 	l.calls[i], l.calls[j] = l.calls[j], l.calls[i]

@@ -116,7 +116,7 @@ type delivery struct {
 // load reads what is to be delivered.
 func (d *delivery) load(ctx context.Context) error {
 	if d.callback {
-		e, err := d.ledger.outcome(ctx, d.of.id)
+		e, err := d.ledger.outcome(ctx, d.status.ID)
 		if err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (d *delivery) load(ctx context.Context) error {
 		d.call = lofn.Call{ID: e.id, Function: e.function, Callback: e.callback, Accepted: moment(e.accepted)}
 		return nil
 	}
-	e, err := d.ledger.lookup(ctx, func() (place, error) { return d.ledger.requestPlace(d.of.id) })
+	e, err := d.ledger.lookup(ctx, func() (place, error) { return d.ledger.requestPlace(d.status.ID) })
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,10 @@ func (d *delivery) step(s lofn.Settlement, body *spool, blob string) entry {
 		return &retried{id: d.of.id, at: now.UnixNano(), due: instant(s.Due), refused: s.Refused, status: s.Status, reason: s.Reason}
 	}
 	e := d.of.settled(s.State, now)
-	e.status, e.reason, e.started = s.Status, s.Reason, instant(s.Started)
+	e.status, e.reason = s.Status, s.Reason
+	if !s.Started.IsZero() {
+		e.started = instant(s.Started)
+	}
 	if s.Body != nil {
 		e.answer(s.Header, body, blob)
 	}

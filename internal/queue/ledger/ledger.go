@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +31,9 @@ type Config struct {
 	// Shared says that others may write to the log too. Without it nobody looks
 	// for what they wrote, unless one is known to be there.
 	Shared bool
+	// CleanAbove is how long the log may become before what is live in it is
+	// copied together, in bytes, DefaultCleanAbove if 0.
+	CleanAbove int64
 	// Mute keeps this process from extending its leases: for tests.
 	Mute bool
 	// Due is told, without a lock held, of a lane in which a delivery has become
@@ -42,6 +47,9 @@ type Config struct {
 // a while, or a disk that stalls.
 const DefaultLeaseTime = 30 * time.Second
 
+// DefaultCleanAbove is what is read in no time at a start.
+const DefaultCleanAbove = 64 << 20
+
 // Ledger is a lofn.Queue over a log.
 type Ledger struct {
 	Config
@@ -51,6 +59,9 @@ type Ledger struct {
 	queue   *opQueue
 	done    chan struct{}
 	stop    context.CancelFunc
+
+	// shared says that others may write to the log too.
+	shared atomic.Bool
 
 	// mu is held for writing by the committer while it changes the state, and
 	// for reading by everybody who looks at it.
@@ -77,7 +88,8 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	}
 	l := &Ledger{Config: c, cache: newCache(), buffers: newBuffers(), queue: newOpQueue(), done: make(chan struct{})}
 	l.worker = l.newName()
-	l.state = newState(c.Limits)
+	l.shared.Store(c.Shared)
+	l.state = l.emptyState()
 	if err := l.catchUp(ctx); err != nil {
 		return nil, err
 	}
@@ -89,6 +101,13 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	return l, nil
 }
 
+// emptyState is what an empty log says.
+func (l *Ledger) emptyState() *state {
+	s := newState(l.Limits)
+	s.records.small = cmp.Or(l.CleanAbove, DefaultCleanAbove)
+	return s
+}
+
 // newName is a name that no lease was ever given to.
 func (l *Ledger) newName() string { return l.Worker + "/" + uuid.NewString()[:8] }
 
@@ -98,6 +117,9 @@ func (l *Ledger) WorkerName() string {
 	defer l.mu.RUnlock()
 	return l.worker
 }
+
+// Share has it look for what others write from now on, as Config.Shared does.
+func (l *Ledger) Share() { l.shared.Store(true) }
 
 // Close gives back what this process has leased, and ends it. The log stays
 // open.

@@ -7,12 +7,19 @@ type records struct {
 	sizes []recordSize
 	// bytes and live are those of all.
 	bytes, live int64
+	// small is what is not worth to be made smaller.
+	small int64
 }
 
 type recordSize struct{ bytes, live uint32 }
 
+// overhead is what a record costs beside its data, when it is read: the same as
+// so many bytes. Small records are worth to be copied together.
+const overhead = 1 << 10
+
 // add makes the next record known.
 func (r *records) add(number uint64, bytes int) {
+	bytes += overhead
 	if len(r.sizes) == 0 {
 		r.first = number
 	}
@@ -59,6 +66,5 @@ func (r *records) trim(before uint64) {
 // sparse reports whether so little of the log is live that copying that is
 // worth what it frees.
 func (r *records) sparse() bool {
-	const small = 64 << 20
-	return r.bytes > small && r.live < r.bytes/2
+	return r.bytes > r.small && r.live < r.bytes/2
 }

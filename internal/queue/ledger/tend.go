@@ -40,7 +40,7 @@ func (l *Ledger) beat(ctx context.Context) {
 // watch reads what others wrote, if there may be others, and takes the calls of
 // those that are dead.
 func (l *Ledger) watch(ctx context.Context) {
-	if !l.Shared && !l.others() {
+	if !l.shared.Load() && !l.others() {
 		return
 	}
 	if err := l.catchUp(ctx); err != nil {

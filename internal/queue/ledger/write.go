@@ -92,63 +92,128 @@ func (l *Ledger) resolve(ctx context.Context, p *page) error {
 }
 
 // find reads what the log has beyond what is known, and reports whether the
-// page is there.
+// page is there. If the log has gone on without it, the page is taken back.
 func (l *Ledger) find(ctx context.Context, p *page) (found bool, err error) {
-	taken := false
-	for r, err := range l.Log.Read(ctx, l.last+1) {
-		if err != nil {
-			return false, err
+	other := false
+	err = l.readOn(ctx, func(r Record) (mine bool) {
+		if found || other {
+			return false
 		}
-		if !found && !taken {
-			if t, err := readPage(r.Number, r.Data, func(entry, place) {}); err == nil && t.writer == l.worker && t.number == l.written+1 {
-				l.take(p, r.Number)
-				found = true
-				continue
-			}
-			l.takeBack(p)
-			taken = true
+		t, err := readPage(r.Number, r.Data, func(entry, place) {})
+		if err == nil && t.writer == l.worker && t.number == l.written+1 {
+			l.take(p, r.Number)
+			found = true
+			return true
 		}
-		if err := l.read(r); err != nil {
-			return found, err
-		}
-	}
-	return found, nil
+		l.takeBack(p)
+		other = true
+		return false
+	})
+	return found, err
 }
 
 // catchUp reads what the log has beyond what is known.
 func (l *Ledger) catchUp(ctx context.Context) error {
+	return l.readOn(ctx, func(Record) bool { return false })
+}
+
+// readOn takes in what the log has beyond what is known, but for the records
+// that are taken in by mine.
+func (l *Ledger) readOn(ctx context.Context, mine func(Record) bool) error {
 	for r, err := range l.Log.Read(ctx, l.last+1) {
+		switch {
+		case err != nil:
+			return err
+		case mine(r):
+			continue
+		case l.last != 0 && r.Number != l.last+1:
+			// Others have trimmed what was not read here yet.
+			return l.reread(ctx)
+		}
+		steps, writer, err := steps(r)
 		if err != nil {
 			return err
 		}
-		if err := l.read(r); err != nil {
-			return err
-		}
+		l.mu.Lock()
+		l.last = r.Number
+		l.state.read(r, steps, writer)
+		l.renew(steps)
+		l.mu.Unlock()
 	}
 	return nil
 }
 
-// read takes in a record that somebody else wrote, or this process before it
-// ended the last time.
-func (l *Ledger) read(r Record) error {
-	var steps []step
-	t, err := readPage(r.Number, r.Data, func(e entry, at place) { steps = append(steps, step{e, at}) })
+// steps are the entries of a record that somebody else wrote, or this process
+// before it ended the last time.
+func steps(r Record) (all []step, writer string, err error) {
+	t, err := readPage(r.Number, r.Data, func(e entry, at place) { all = append(all, step{e, at}) })
 	if err != nil {
-		return lofn.Errorf(lofn.Internal, "record %d of the queue's log cannot be read: %w", r.Number, err)
+		err = lofn.Errorf(lofn.Internal, "record %d of the queue's log cannot be read: %w", r.Number, err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.last = r.Number
-	l.state.records.add(r.Number, len(r.Data))
+	return all, t.writer, err
+}
+
+// read takes in a record.
+func (s *state) read(r Record, steps []step, writer string) {
+	s.records.add(r.Number, len(r.Data))
+	for _, step := range steps {
+		s.apply(step.entry, step.place)
+	}
+	if w := s.workers[writer]; w != nil {
+		w.heard = time.Now()
+	}
+}
+
+// renew gives this process another name if its leases were taken from it. It is
+// called with the lock held.
+func (l *Ledger) renew(steps []step) {
 	for _, s := range steps {
-		l.state.apply(s.entry, s.place)
 		if v, ok := s.entry.(*voided); ok && v.worker == l.worker {
 			l.Logger.Error("queue: this process was taken for dead, and lost the calls that it was making; they are made again", "worker", l.worker)
 			l.worker = l.newName()
 		}
 	}
-	if w := l.state.workers[t.writer]; w != nil {
-		w.heard = time.Now()
+}
+
+// reread forgets all that is known and reads the log from its beginning.
+func (l *Ledger) reread(ctx context.Context) error {
+	fresh, last := l.emptyState(), uint64(0)
+	for r, err := range l.Log.Read(ctx, 1) {
+		if err != nil {
+			return err
+		}
+		steps, writer, err := steps(r)
+		if err != nil {
+			return err
+		}
+		fresh.read(r, steps, writer)
+		last = r.Number
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fresh.inherit(l.state, l.worker)
+	l.state, l.last = fresh, last
 	return nil
+}
+
+// inherit takes over the deliveries of a worker that still has their leases.
+func (s *state) inherit(old *state, worker string) {
+	for _, d := range old.mine {
+		c := s.calls[d.of.id]
+		if c == nil || c.lease == nil || c.lease.name != worker {
+			d.cancel(errLeaseLost)
+			continue
+		}
+		d.of = c
+		s.mine[c] = d
+		if c.standing.stop {
+			d.cancel(lofn.ErrCancelled)
+		}
+	}
+	for name, w := range s.workers {
+		if before := old.workers[name]; before != nil {
+			w.heard = before.heard
+		}
+	}
+	s.garbage = append(s.garbage, old.garbage...)
 }

@@ -19,11 +19,23 @@ type broker struct {
 
 	mu     sync.Mutex
 	server *server.Server
-	closed bool
+	state  state
 	// broken ends when the server fails to write, and fail ends it.
 	broken context.Context
 	fail   context.CancelCauseFunc
 }
+
+// state is who has the folder.
+type state int
+
+const (
+	// owned is this process's server.
+	owned state = iota
+	// handedOver is another process's, which lends it.
+	handedOver
+	// shut is nobody's.
+	shut
+)
 
 // start starts the server. The caller holds mu, or nobody else has the broker.
 func (b *broker) start() error {
@@ -56,12 +68,27 @@ func (b *broker) start() error {
 	return nil
 }
 
-// stop stops the server for good, and waits until its files are closed.
-func (b *broker) stop() {
+// stop stops the server and waits until its files are closed.
+func (b *broker) stop(next state) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.closed = true
+	b.state = next
 	b.halt()
+}
+
+// resume starts the server of a folder that was handed over.
+func (b *broker) resume() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state != handedOver {
+		return errors.New("it was not handed over")
+	}
+	if err := b.start(); err != nil {
+		b.halt()
+		return err
+	}
+	b.state = owned
+	return nil
 }
 
 func (b *broker) halt() {
@@ -71,11 +98,19 @@ func (b *broker) halt() {
 	}
 }
 
-// InProcessConn connects a client to the server that runs at the moment.
+// InProcessConn connects a client to the server that has the folder at the
+// moment.
 func (b *broker) InProcessConn() (net.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.server.InProcessConn()
+	switch b.state {
+	case owned:
+		return b.server.InProcessConn()
+	case handedOver:
+		return dialLent(b.dir)
+	default:
+		return nil, net.ErrClosed
+	}
 }
 
 // failure returns a context that ends, with its cause, when the server fails
@@ -91,7 +126,7 @@ func (b *broker) failure() context.Context {
 func (b *broker) revive() (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed || b.broken.Err() == nil {
+	if b.state != owned || b.broken.Err() == nil {
 		return false, nil
 	}
 	b.log.Info("store: starting again after a failure", "error", context.Cause(b.broken))

@@ -8,6 +8,7 @@ package jetstream
 import (
 	"context"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -56,11 +57,11 @@ type Engine struct {
 	dir    string
 	log    *slog.Logger
 	broker *broker
-	conn   *nats.Conn
-	js     jetstream.JetStream
-	close  sync.Once
 
 	mu        sync.Mutex
+	conn      *nats.Conn
+	js        jetstream.JetStream
+	loan      *loan // nil unless it is lent
 	witnesses map[string]*witness
 }
 
@@ -100,31 +101,74 @@ func (e *Engine) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.conn = nc
-	if e.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout)); err != nil {
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout))
+	if err != nil {
+		nc.Close()
 		return err
 	}
-	_, err = e.js.AccountInfo(ctx)
+	e.mu.Lock()
+	e.conn, e.js = nc, js
+	e.mu.Unlock()
+	_, err = js.AccountInfo(ctx)
 	return err
 }
 
-// JetStream returns the engine's client, for parts that keep streams in it.
-func (e *Engine) JetStream() jetstream.JetStream { return e.js }
+// client returns the stores' client.
+func (e *Engine) client() jetstream.JetStream {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.js
+}
+
+// connects reports whether the stores' client has not been closed.
+func (e *Engine) connects() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.conn.IsClosed()
+}
+
+// InProcessConn connects a client to the engine: while its folder is handed
+// over, to the other process's.
+func (e *Engine) InProcessConn() (net.Conn, error) { return e.broker.InProcessConn() }
 
 // Close stops the engine and waits until its files are closed. Watches end
 // with an error with code Unavailable.
-func (e *Engine) Close() {
-	e.close.Do(func() {
-		if e.conn != nil {
-			e.conn.Close()
-		}
-		e.broker.stop()
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		for _, w := range e.witnesses {
-			w.close()
-		}
-	})
+func (e *Engine) Close() { e.release(shut) }
+
+// HandOver is Close for another process that opens the folder next. Clients
+// that connected by InProcessConn find its engine as soon as it lends it; the
+// stores of this engine are of no use any more.
+func (e *Engine) HandOver() { e.release(handedOver) }
+
+// TakeBack opens an engine again that was handed over, when the other process
+// has let go of the folder. Its stores are to be opened again.
+func (e *Engine) TakeBack(ctx context.Context) error {
+	if err := e.broker.resume(); err != nil {
+		return lofn.Errorf(lofn.Unavailable, "the store in %s does not start again: %w", e.dir, err)
+	}
+	if err := e.connect(ctx); err != nil {
+		e.HandOver()
+		return lofn.Errorf(lofn.Unavailable, "the store in %s does not answer: %w", e.dir, err)
+	}
+	return nil
+}
+
+// release lets go of the folder.
+func (e *Engine) release(next state) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.conn != nil {
+		e.conn.Close()
+	}
+	if e.loan != nil {
+		e.loan.end()
+		e.loan = nil
+	}
+	e.broker.stop(next)
+	for _, w := range e.witnesses {
+		w.close()
+	}
+	clear(e.witnesses)
 }
 
 // witness returns the one of a bucket, shared by all of the bucket's stores.
@@ -142,10 +186,14 @@ func (e *Engine) witness(bucket string) (*witness, error) {
 	return w, nil
 }
 
-// ready prepares a write of that many bytes, which shall leave spare bytes free
-// on the disk. A server that failed to write is started again here, once there
-// is room.
-func (e *Engine) ready(ctx context.Context, bytes, spare int64) error {
+// Failure returns a context that ends, with its cause, when the server fails to
+// write. It takes no record then, and answers no write, until Ready.
+func (e *Engine) Failure() context.Context { return e.broker.failure() }
+
+// Ready prepares a write of that many bytes, which shall leave spare bytes free
+// on the disk: the error has code Full if there is no room. A server that
+// failed to write is started again here.
+func (e *Engine) Ready(ctx context.Context, bytes, spare int64) error {
 	if err := e.room(bytes + spare); err != nil {
 		return err
 	}
@@ -167,7 +215,7 @@ func (e *Engine) connected(ctx context.Context) error {
 	defer cancel()
 	for patience := firstPatience; ; patience *= 2 {
 		attempt, stop := context.WithTimeout(ctx, patience)
-		_, err := e.js.AccountInfo(attempt)
+		_, err := e.client().AccountInfo(attempt)
 		if err != nil {
 			<-attempt.Done() // where it was refused at once
 		}
@@ -189,7 +237,7 @@ func (e *Engine) publish(ctx context.Context, message *nats.Msg, opts ...jetstre
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	defer context.AfterFunc(failure, cancel)()
-	ack, err := e.js.PublishMsg(ctx, message, opts...)
+	ack, err := e.client().PublishMsg(ctx, message, opts...)
 	if err != nil && failure.Err() != nil {
 		return nil, lofn.Errorf(lofn.Unavailable, "the disk of %s is full or fails: %w", e.dir, context.Cause(failure))
 	}
@@ -206,13 +254,13 @@ func (e *Engine) room(need int64) error {
 	// The field types differ between systems.
 	free := int64(disk.Bavail) * int64(disk.Bsize)
 	if free < need {
-		return lofn.Errorf(lofn.Unavailable, "the disk is full: %s has %d MiB free and needs %d MiB: free some space and retry",
+		return lofn.Errorf(lofn.Full, "the disk is full: %s has %d MiB free and needs %d MiB: free some space and retry",
 			e.dir, free>>20, (need+1<<20-1)>>20)
 	}
 	return nil
 }
 
-// streamDir is where the server keeps the stream of a bucket.
-func (e *Engine) streamDir(stream string) string {
+// Place is the folder in which the server keeps a stream.
+func (e *Engine) Place(stream string) string {
 	return filepath.Join(e.dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream)
 }

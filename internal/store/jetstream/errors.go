@@ -27,8 +27,8 @@ func (s *Store[T]) translate(err error, what string) error {
 		return nil
 	}
 	if coded, ok := errors.AsType[*lofn.Error](err); ok {
-		if coded.Code == lofn.Unavailable {
-			return lofn.Errorf(coded.Code, "%s: %w", what, err)
+		if coded.Code == lofn.Unavailable || coded.Code == lofn.Full {
+			return lofn.Errorf(lofn.Unavailable, "%s: %w", what, err)
 		}
 		return err
 	}

@@ -20,7 +20,7 @@ func open[T any](ctx context.Context, engine *Engine, bucket string) (*Store[T],
 	if s.witness, err = engine.witness(bucket); err != nil {
 		return nil, nil, err
 	}
-	s.stream, err = engine.js.Stream(ctx, s.streamName())
+	s.stream, err = engine.client().Stream(ctx, s.streamName())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s.stream, err = s.create(ctx)
 	}
@@ -55,8 +55,9 @@ func (s *Store[T]) damaged(cause error) error {
 // create makes the bucket, unless there is one that the server could not load:
 // it leaves out such a one, and would write over it.
 func (s *Store[T]) create(ctx context.Context) (jetstream.Stream, error) {
-	dir := s.engine.streamDir(s.streamName())
-	if s.unfinished(dir) {
+	dir := s.engine.Place(s.streamName())
+	// A process may have ended while it made the bucket: nothing was ever in it.
+	if s.witness.saw(0) && hollow(dir) {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, err
 		}
@@ -71,25 +72,32 @@ func (s *Store[T]) create(ctx context.Context) (jetstream.Stream, error) {
 	if err := s.engine.room(spareForPut); err != nil {
 		return nil, err
 	}
-	if _, err := s.engine.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+	if _, err := s.engine.client().CreateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket:  s.bucket,
 		History: 1,
 		Storage: jetstream.FileStorage,
 	}); err != nil {
 		return nil, err
 	}
-	return s.engine.js.Stream(ctx, s.streamName())
+	return s.engine.client().Stream(ctx, s.streamName())
 }
 
-// unfinished reports whether dir is what a process left that ended while it
-// made the bucket: nothing was ever in it.
-func (s *Store[T]) unfinished(dir string) bool {
+// hollow reports whether nothing is in the stream of which dir has the files.
+func hollow(dir string) bool {
 	blocks, err := filepath.Glob(filepath.Join(dir, "msgs", "*.blk"))
-	if err != nil || !s.witness.saw(0) {
-		return false
-	}
-	return !slices.ContainsFunc(blocks, func(block string) bool {
+	return err == nil && !slices.ContainsFunc(blocks, func(block string) bool {
 		info, err := os.Stat(block)
 		return err != nil || info.Size() > 0
 	})
+}
+
+// Vacant is for streams that the server does not know: it leaves out those that
+// it could not load, and would write over them. It clears what a process left
+// that ended while it made the stream, and has an error if there is more.
+func (e *Engine) Vacant(stream string) error {
+	dir := e.Place(stream)
+	if !hollow(dir) {
+		return lofn.Errorf(lofn.Internal, "what is in %s is damaged and cannot be read: restore it from a backup; or, to start without it, move that folder away", dir)
+	}
+	return os.RemoveAll(dir)
 }

@@ -101,7 +101,7 @@ func (s *Store[T]) Put(ctx context.Context, ref lofn.Ref, value T, expected lofn
 	if len(data) > maxValueBytes {
 		return 0, lofn.Errorf(lofn.Invalid, "%s is too large: it takes %d bytes, at most %d are allowed", ref, len(data), maxValueBytes)
 	}
-	if err := s.engine.ready(ctx, int64(len(data)), spareForPut); err != nil {
+	if err := s.engine.Ready(ctx, int64(len(data)), spareForPut); err != nil {
 		return 0, s.translate(err, ref.String()+" was not stored")
 	}
 	revision, err := s.write(ctx, ref, data, uint64(expected))
@@ -144,7 +144,7 @@ func (s *Store[T]) Delete(ctx context.Context, ref lofn.Ref, expected lofn.Revis
 	if lofn.Revision(e.revision) != expected {
 		return conflict(ref)
 	}
-	if err := s.engine.ready(ctx, 0, spareForDelete); err != nil {
+	if err := s.engine.Ready(ctx, 0, spareForDelete); err != nil {
 		return s.translate(err, ref.String()+" was not deleted")
 	}
 	_, err = s.publish(ctx, &nats.Msg{

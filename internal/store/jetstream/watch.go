@@ -98,7 +98,7 @@ func (s *Store[T]) replay(ctx context.Context, namespace string, visit func(entr
 	if namespace != "" {
 		filter = s.prefix() + namespace + ".>"
 	}
-	consumer, err := s.engine.js.OrderedConsumer(ctx, s.streamName(), jetstream.OrderedConsumerConfig{
+	consumer, err := s.engine.client().OrderedConsumer(ctx, s.streamName(), jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{filter},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 	})
@@ -189,8 +189,8 @@ func (s *Store[T]) entry(subject string, revision uint64, operation string, data
 func (s *Store[T]) forget(consumer jetstream.Consumer) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	err := s.engine.js.DeleteConsumer(ctx, s.streamName(), consumer.CachedInfo().Name)
-	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !s.engine.conn.IsClosed() {
+	err := s.engine.client().DeleteConsumer(ctx, s.streamName(), consumer.CachedInfo().Name)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && s.engine.connects() {
 		s.engine.log.Debug("store: a finished watch was not released", "bucket", s.bucket, "error", err)
 	}
 }

@@ -1,0 +1,192 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lofn"
+	"lofn/internal/queue"
+	"lofn/internal/queue/jetstream"
+	"lofn/internal/queue/ledger"
+)
+
+// QueueOptions say where asynchronous calls are kept, and how many.
+type QueueOptions struct {
+	// URL is that of a NATS server, or several, separated by commas; if it is
+	// empty, the engine in the data folder keeps them.
+	URL string
+	// Credentials and CA are files for it, Stream is the name of the queue there,
+	// and Replicas how many servers of a cluster keep a copy. All may be empty.
+	Credentials, CA, Stream string
+	Replicas                int
+	Limits                  lofn.QueueLimits
+}
+
+// async is what makes the calls that nobody waits for.
+type async struct {
+	queue  *lateQueue
+	worker *queue.Worker
+	// log is the queue's, nil until it is open.
+	log *jetstream.Log
+	// identity is what names of this platform's workers begin with.
+	identity string
+	taking   *work
+	// opening is under way while a server elsewhere does not answer.
+	opening *work
+}
+
+// openAsync opens the queue. A server elsewhere that does not answer is asked
+// again in the background.
+func (p *platform) openAsync(ctx context.Context) (err error) {
+	a := &p.async
+	if a.identity, err = p.data.identity(); err != nil {
+		return err
+	}
+	a.worker = queue.New(queue.Config{
+		Functions: p.pool, Gateway: p.gateway, Front: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }),
+		Secrets: secretValues{p.secrets}, Release: p.options.Release, Log: p.log,
+	})
+	a.taking = &work{run: func(ctx context.Context) { a.worker.Run(ctx, a.queue) }}
+	a.opening = &work{run: p.keepOpening}
+	err = p.openQueue(ctx)
+	if p.options.Queue.URL != "" && lofn.CodeOf(err) == lofn.Unavailable {
+		p.log.Error("asynchronous calls are refused until their server answers", "error", err)
+		a.queue.excuse(err)
+		a.opening.start()
+		return nil
+	}
+	return err
+}
+
+// keepOpening tries to open the queue until it is.
+func (p *platform) keepOpening(ctx context.Context) {
+	for {
+		select {
+		case <-time.After(reopenPause):
+		case <-ctx.Done():
+			return
+		}
+		err := p.openQueue(ctx)
+		if err == nil {
+			p.log.Info("asynchronous calls are possible now")
+			return
+		}
+		p.async.queue.excuse(err)
+		if lofn.CodeOf(err) != lofn.Unavailable {
+			p.log.Error("asynchronous calls are refused", "error", err)
+		}
+	}
+}
+
+func (p *platform) openQueue(ctx context.Context) error {
+	o, a := p.options.Queue, &p.async
+	config := jetstream.Config{URL: o.URL, Credentials: o.Credentials, CA: o.CA, Stream: o.Stream, Replicas: o.Replicas, Log: p.log}
+	if o.URL == "" {
+		config.Engine = p.engine
+	}
+	log, err := jetstream.Open(ctx, config)
+	if err != nil {
+		return err
+	}
+	blobs, err := p.blobs(ctx, log)
+	if err == nil {
+		var q *ledger.Ledger
+		if q, err = ledger.Open(ctx, ledger.Config{
+			Log: log, Blobs: blobs, Limits: o.Limits, Worker: a.identity, Dead: p.isGone, Shared: o.URL != "", Due: a.worker.Poke, Logger: p.log,
+		}); err == nil {
+			a.log = log
+			a.queue.attach(q)
+			return nil
+		}
+	}
+	log.Close()
+	return err
+}
+
+// blobs is where large bodies go: to the queue's server, or to files.
+func (p *platform) blobs(ctx context.Context, log *jetstream.Log) (ledger.Blobs, error) {
+	if p.options.Queue.URL != "" {
+		return log.Bucket(ctx)
+	}
+	return jetstream.OpenDir(p.data.join("bodies"))
+}
+
+// isGone reports whether a worker is a process before this one that has ended:
+// only one at a time has the data folder.
+func (p *platform) isGone(worker string) bool {
+	if !strings.HasPrefix(worker, p.async.identity+"/") {
+		return p.options.Queue.URL == "" // the folder was copied
+	}
+	return p.before == nil || !slices.Contains(p.before.estate.Workers, worker)
+}
+
+// workers are the names under which this process, and those before it, make
+// calls.
+func (p *platform) workers() (names []string) {
+	if p.before != nil {
+		names = slices.Clone(p.before.estate.Workers)
+	}
+	if q, err := p.async.queue.current(); err == nil {
+		names = append(names, q.WorkerName())
+	}
+	return names
+}
+
+// restAsync takes no more calls from the queue. Those under way go on, and are
+// settled in whatever process has the queue then.
+func (p *platform) restAsync() {
+	p.async.opening.stop()
+	p.async.taking.stop()
+	if q, err := p.async.queue.current(); err == nil {
+		q.Share()
+	}
+}
+
+// drainAsync waits for the calls that were taken from the queue, until ctx ends,
+// and closes it.
+func (p *platform) drainAsync(ctx context.Context) error {
+	a := &p.async
+	if a.worker == nil {
+		return nil
+	}
+	a.opening.stop()
+	a.taking.stop()
+	errs := []error{a.worker.Drain(ctx)}
+	if q, err := a.queue.current(); err == nil {
+		closing, cancel := context.WithTimeout(context.Background(), closeTime)
+		defer cancel()
+		errs = append(errs, q.Close(closing))
+		a.log.Close()
+	}
+	a.worker = nil
+	return errors.Join(errs...)
+}
+
+// closeTime is how long the queue may take to give back what it has leased.
+const closeTime = 5 * time.Second
+
+// identity is what tells this data folder from others, made at its first use.
+func (d *dataDir) identity() (string, error) {
+	path := d.join("identity")
+	text, err := os.ReadFile(path)
+	if err == nil && len(text) > 0 {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if err != nil && !os.IsNotExist(err) {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	host, _ := os.Hostname()
+	name := strings.Trim(host+"-"+uuid.NewString()[:8], "-")
+	if err := os.WriteFile(path, []byte(name+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	return name, nil
+}

@@ -1,0 +1,138 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lofn"
+)
+
+const (
+	// apiTimeout is how long a request may take whose context sets no end. It
+	// is long because a disk that syncs slowly is not an error.
+	apiTimeout = 30 * time.Second
+	// patience is how long a request waits for a connection that is being made
+	// again.
+	patience = 2 * time.Second
+	// reconnectWait is the pause between attempts to connect again.
+	reconnectWait = 50 * time.Millisecond
+)
+
+// errLost is the cause of the end of requests whose connection broke.
+var errLost = errors.New("the connection was lost")
+
+// link is a connection that comes back by itself. Requests end with it instead
+// of waiting for an answer that nobody will give.
+type link struct {
+	name string // for errors
+	conn *nats.Conn
+	js   jetstream.JetStream
+	log  *slog.Logger
+	// failure tells when the server will not answer although it is connected.
+	failure func() context.Context
+
+	mu   sync.Mutex
+	life context.Context // ends when the connection breaks
+	end  context.CancelCauseFunc
+}
+
+func newLink(name string, log *slog.Logger) *link {
+	k := &link{name: name, log: log, failure: context.Background}
+	k.life, k.end = context.WithCancelCause(context.Background())
+	return k
+}
+
+// connect makes the connection. The options say where to.
+func (k *link) connect(options ...nats.Option) (err error) {
+	options = append(options,
+		nats.Name("lofn queue"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		nats.IgnoreAuthErrorAbort(),
+		// Nothing is kept to be sent later: what was not sent is known not to be.
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(k.lost),
+		nats.ReconnectHandler(func(*nats.Conn) { k.log.Info("queue: connected again", "to", k.name) }),
+		// The library's own handler writes to the terminal.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			k.log.Warn("queue: connection", "to", k.name, "error", err)
+		}),
+	)
+	if k.conn, err = nats.Connect("", options...); err != nil {
+		return err
+	}
+	k.js, err = jetstream.New(k.conn, jetstream.WithDefaultTimeout(apiTimeout))
+	return err
+}
+
+func (k *link) lost(_ *nats.Conn, err error) {
+	if err != nil {
+		k.log.Warn("queue: the connection was lost", "to", k.name, "error", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.end(errLost)
+	k.life, k.end = context.WithCancelCause(context.Background())
+}
+
+// bound returns a context for one request, which ends when nobody will answer
+// it any more, and then has the cause.
+func (k *link) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	k.mu.Lock()
+	life := k.life
+	k.mu.Unlock()
+	ctx, cancelTime := context.WithTimeout(ctx, apiTimeout)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stops := [...]func() bool{endWith(life, cancel), endWith(k.failure(), cancel)}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel(nil)
+		cancelTime()
+	}
+}
+
+// endWith has cancel called with the cause of the context's end.
+func endWith(ctx context.Context, cancel context.CancelCauseFunc) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+}
+
+// connected waits a little for a connection that broke.
+func (k *link) connected(ctx context.Context) error {
+	if k.conn.IsConnected() {
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	look := time.NewTicker(reconnectWait / 5)
+	defer look.Stop()
+	for !k.conn.IsConnected() {
+		select {
+		case <-look.C:
+			if k.conn.IsClosed() {
+				return lofn.Errorf(lofn.Unavailable, "the queue is closed: %w", nats.ErrConnectionClosed)
+			}
+		case <-wait.Done():
+			return lofn.Errorf(lofn.Unavailable, "the queue cannot be reached: there is no connection to %s", k.name)
+		}
+	}
+	return nil
+}
+
+// ask makes a request that may be made again.
+func (k *link) ask(ctx context.Context, what string, request func(ctx context.Context) error) error {
+	if err := k.connected(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := k.bound(ctx)
+	defer cancel()
+	return k.translate(ctx, request(ctx), what)
+}

@@ -1,0 +1,217 @@
+// Package jetstream keeps the queue's log and its large bodies in NATS
+// JetStream: in the engine that this process embeds, or in a server elsewhere.
+//
+// The log is one stream with one subject, and a record's number is its sequence
+// number there. The server compares it with what whoever appends has read, so
+// two processes never write at the same place. It needs nothing that nats-server
+// 2.9 does not have.
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lofn"
+	"lofn/internal/queue/ledger"
+)
+
+const (
+	// spareForRecords is what a record leaves free on the disk of the embedded
+	// engine, for those that are urgent, which leave spareForUrgent.
+	spareForRecords = 16 << 20
+	spareForUrgent  = 1 << 20
+	// ahead is how many records Read asks for before they are wanted.
+	ahead = 16
+)
+
+// Log is a ledger.Log in a stream.
+type Log struct {
+	link   *link
+	engine Engine // nil if the server is another process
+	stream jetstream.Stream
+	name   string // of the stream, and its subject
+}
+
+// Close ends the connection. What is under way fails.
+func (l *Log) Close() { l.link.conn.Close() }
+
+// Append implements ledger.Log.
+func (l *Log) Append(ctx context.Context, after uint64, data []byte, urgent bool) (uint64, error) {
+	if err := l.ready(ctx, int64(len(data)), urgent); err != nil {
+		return 0, err
+	}
+	if err := l.link.connected(ctx); err != nil {
+		return 0, err
+	}
+	ctx, cancel := l.link.bound(ctx)
+	defer cancel()
+	message := &nats.Msg{Subject: l.name, Data: data}
+	ack, err := l.link.js.PublishMsg(ctx, message, jetstream.WithExpectLastSequence(after))
+	if err != nil {
+		return 0, l.link.verdict(ctx, err)
+	}
+	return ack.Sequence, nil
+}
+
+// ready asks for room where this process can tell.
+func (l *Log) ready(ctx context.Context, bytes int64, urgent bool) error {
+	switch {
+	case l.engine == nil:
+		return nil
+	case urgent:
+		return l.engine.Ready(ctx, bytes, spareForUrgent)
+	default:
+		return l.engine.Ready(ctx, bytes, spareForRecords)
+	}
+}
+
+// reading has the embedded engine read what is on the disk: after it failed to
+// write it may show a record that is not.
+func (l *Log) reading(ctx context.Context) error {
+	if l.engine == nil {
+		return nil
+	}
+	return l.engine.Ready(ctx, 0, 0)
+}
+
+// Get implements ledger.Log.
+func (l *Log) Get(ctx context.Context, number uint64) (data []byte, err error) {
+	what := fmt.Sprintf("record %d cannot be read", number)
+	err = l.link.ask(ctx, what, func(ctx context.Context) error {
+		data, err = l.get(ctx, number)
+		return err
+	})
+	return data, err
+}
+
+// get reads from any server that has the stream, and if that does not have the
+// record, from the one that surely would.
+func (l *Log) get(ctx context.Context, number uint64) ([]byte, error) {
+	message, err := l.stream.GetMsg(ctx, number)
+	if err == nil && message.Sequence == number {
+		return message.Data, nil
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, err
+	}
+	return l.getFromLeader(ctx, number)
+}
+
+// Trim implements ledger.Log.
+func (l *Log) Trim(ctx context.Context, before uint64) error {
+	if before <= 1 {
+		return nil // which the server takes for everything
+	}
+	return l.link.ask(ctx, "old records were not removed", func(ctx context.Context) error {
+		info, err := l.stream.Info(ctx)
+		if err != nil {
+			return err
+		}
+		// A number beyond the end would move the end.
+		return l.stream.Purge(ctx, jetstream.WithPurgeSequence(min(before, info.State.LastSeq+1)))
+	})
+}
+
+// Read implements ledger.Log.
+func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[ledger.Record, error] {
+	return func(yield func(ledger.Record, error) bool) {
+		first, last, err := l.ends(ctx)
+		if err == nil && from > last+1 {
+			err = l.damaged(fmt.Errorf("record %d was there and is not any more, the last one is %d", from-1, last))
+		}
+		if err != nil {
+			yield(ledger.Record{}, err)
+			return
+		}
+		next := max(first, from, 1)
+		for r := range l.records(ctx, next, last) {
+			if lofn.CodeOf(r.err) == lofn.NotFound && r.err != nil {
+				r.err = l.missing(ctx, r.Number)
+			}
+			if !yield(r.Record, r.err) || r.err != nil {
+				return
+			}
+		}
+	}
+}
+
+// ends returns the numbers of the first and the last record. If there is none,
+// last is first-1.
+func (l *Log) ends(ctx context.Context) (first, last uint64, err error) {
+	if err := l.reading(ctx); err != nil {
+		return 0, 0, err
+	}
+	err = l.link.ask(ctx, "the log cannot be read", func(ctx context.Context) error {
+		info, err := l.stream.Info(ctx)
+		if err == nil {
+			first, last = info.State.FirstSeq, info.State.LastSeq
+		}
+		return err
+	})
+	return first, last, err
+}
+
+// fetched is a record, or why there is none.
+type fetched struct {
+	ledger.Record
+	err error
+}
+
+// records yields the records from first to last. It asks for some of them
+// before they are wanted.
+func (l *Log) records(ctx context.Context, first, last uint64) iter.Seq[fetched] {
+	return func(yield func(fetched) bool) {
+		var group sync.WaitGroup
+		defer group.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		queue := make(chan chan fetched, ahead)
+		group.Go(func() {
+			defer close(queue)
+			for number := first; number <= last; number++ {
+				answer := make(chan fetched, 1)
+				select {
+				case queue <- answer:
+				case <-ctx.Done():
+					return
+				}
+				group.Go(func() {
+					data, err := l.Get(ctx, number)
+					answer <- fetched{ledger.Record{Number: number, Data: data}, err}
+				})
+			}
+		})
+		for answer := range queue {
+			if !yield(<-answer) {
+				return
+			}
+		}
+	}
+}
+
+// damaged tells a person what to do about records that are lost.
+func (l *Log) damaged(cause error) error {
+	place := fmt.Sprintf("the stream %s at %s", l.name, l.link.name)
+	if l.engine != nil {
+		place = l.engine.Place(l.name)
+	}
+	return lofn.Errorf(lofn.Internal, "the queue's log is damaged: %w: restore it from a backup; or, to begin with an empty queue, remove %s while lofn does not run", cause, place)
+}
+
+// missing tells why a record is not there that was said to be.
+func (l *Log) missing(ctx context.Context, number uint64) error {
+	first, _, err := l.ends(ctx)
+	if err != nil {
+		return err
+	}
+	if number < first {
+		return lofn.Errorf(lofn.Unavailable, "record %d was removed while the log was read: read it again", number)
+	}
+	return l.damaged(fmt.Errorf("record %d is missing", number))
+}
