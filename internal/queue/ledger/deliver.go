@@ -16,15 +16,19 @@ const maxTake = 1000
 // Take implements lofn.Queue.
 func (l *Ledger) Take(ctx context.Context, lane lofn.Lane, most int) ([]lofn.Delivery, error) {
 	var taken []*delivery
-	err := l.do(ctx, &op{plan: func(p *page) error {
+	o := &op{plan: func(p *page) error {
 		taken = l.choose(p, lane, min(most, maxTake))
 		return nil
-	}})
-	if err != nil {
+	}}
+	if err := l.do(ctx, o); err != nil {
 		// What was leased after all comes back when this process is silent, so
 		// it must not be kept alive by the others.
 		if _, unknown := err.(*unknownError); unknown {
-			go l.giveBack(taken)
+			go func() {
+				if <-o.done; o.err == nil {
+					l.giveBack(taken)
+				}
+			}()
 		}
 		return nil, err
 	}
