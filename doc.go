@@ -15,7 +15,7 @@
 //	async     gateway → queue … worker → invoke → done, retry or dead letter
 //	event     source → queue, or invoke
 //
-// The last two arrive with the queue. docs/ARCHITECTURE.md follows each flow
-// through the files, docs/RATIONALE.md says why things are as they are, and
+// The last one is still to come. docs/ARCHITECTURE.md follows each flow through
+// the files, docs/RATIONALE.md says why things are as they are, and
 // policy_test.go holds the tree to both.
 package lofn

@@ -48,6 +48,7 @@ var sections = []section{
 	{"latency", measureLatency},
 	{"streams", measureStreams},
 	{"overload", measureOverload},
+	{"async", measureAsync},
 	{"cold", measureCold},
 	{"herd", measureHerd},
 	{"step", measureStep},
@@ -56,7 +57,7 @@ var sections = []section{
 	{"change", measureChange},
 }
 
-const everyday = "calls,latency,streams,overload,cold,herd,step,functions,deployments"
+const everyday = "calls,latency,streams,overload,async,cold,herd,step,functions,deployments"
 
 func main() {
 	var o options
@@ -75,6 +76,13 @@ func main() {
 	flag.DurationVar(&o.phase, "phase", 25*time.Second, "change: how long each phase is")
 	flag.Float64Var(&o.rate, "rate", 3000, "change, functions: calls per second meanwhile")
 	flag.Parse()
+	if flag.Arg(0) == serveJetStream {
+		if err := runJetStream(flag.Arg(1), flag.Arg(2)); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {

@@ -16,6 +16,8 @@ import (
 	"lofn/internal/api"
 	"lofn/internal/auth/basic"
 	"lofn/internal/pool"
+	"lofn/internal/queue/ledger"
+	queuemem "lofn/internal/queue/mem"
 	"lofn/internal/scale"
 	"lofn/internal/store/mem"
 )
@@ -72,11 +74,17 @@ type server struct {
 	functions lofn.Store[lofn.Function]
 	secrets   lofn.Store[lofn.Secret]
 	scaler    *alerted
+	queue     *ledger.Ledger
 }
 
 func start(t *testing.T) server {
 	t.Helper()
 	s := server{T: t, functions: mem.New[lofn.Function](), secrets: mem.New[lofn.Secret](), scaler: &alerted{Scaler: scale.New(scale.Config{Pool: pool.New(pool.Config{})})}}
+	var err error
+	if s.queue, err = queuemem.New(lofn.DefaultQueueLimits, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.queue.Close(context.Background()) })
 	namespaces := mem.New[lofn.Namespace]()
 	ref := lofn.Ref{Namespace: lofn.DefaultNamespace, Name: lofn.DefaultNamespace}
 	if _, err := namespaces.Put(t.Context(), ref, lofn.Namespace{Name: ref.Name}, 0); err != nil {
@@ -85,7 +93,7 @@ func start(t *testing.T) server {
 	runs := nothingRuns{s.functions}
 	ts := httptest.NewServer(api.New(api.Config{
 		Functions: s.functions, Namespaces: namespaces, Secrets: s.secrets, Resolver: images{}, Logs: oneLine{},
-		Replicas: runs, Scaler: s.scaler, Invocations: runs, Auth: basic.Credentials{User: "admin", Password: "secret"},
+		Replicas: runs, Scaler: s.scaler, Invocations: runs, Queue: s.queue, Auth: basic.Credentials{User: "admin", Password: "secret"},
 		Info: lofn.Info{Arch: "x86_64"}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(ts.Close)

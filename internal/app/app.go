@@ -41,6 +41,8 @@ type Options struct {
 	// Standby is how many interpreters of a kind wait for a function that has
 	// use for one.
 	Standby int
+	// Queue is about asynchronous calls.
+	Queue QueueOptions
 	// Release and Commit say which lofn this is; neither is empty.
 	Release, Commit string
 	Log             *slog.Logger
@@ -216,9 +218,11 @@ func (p *platform) serve(ctx context.Context, ports *ports, serving func()) erro
 	doors := openDoors(p, ports)
 	serving()
 	p.collecting.start()
+	p.async.taking.start()
 	p.tellReady()
 	drain, err := p.untilTheEnd(ctx, doors)
 	p.collecting.stop()
+	err = errors.Join(err, p.drainAsync(drain))
 	stopLoops()
 	running.Wait()
 	// What the replicas of the process before this one write is kept here.

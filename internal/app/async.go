@@ -140,6 +140,16 @@ func (p *platform) workers() (names []string) {
 	return names
 }
 
+// restAsync takes no more calls from the queue. Those under way go on, and are
+// settled in whatever process has the queue then.
+func (p *platform) restAsync() {
+	p.async.opening.stop()
+	p.async.taking.stop()
+	if q, err := p.async.queue.current(); err == nil {
+		q.Share()
+	}
+}
+
 // drainAsync waits for the calls that were taken from the queue, until ctx ends,
 // and closes it.
 func (p *platform) drainAsync(ctx context.Context) error {
@@ -156,6 +166,7 @@ func (p *platform) drainAsync(ctx context.Context) error {
 		errs = append(errs, q.Close(closing))
 		a.log.Close()
 	}
+	a.worker = nil
 	return errors.Join(errs...)
 }
 

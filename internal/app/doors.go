@@ -27,13 +27,13 @@ type doors struct {
 
 // openDoors starts the servers of the platform.
 func openDoors(p *platform, ports *ports) *doors {
-	calls := p.calls()
+	p.handler = p.front()
 	d := &doors{
 		listen: ports.calls, metricsListen: ports.metrics,
-		lane:   gateway.NewLane(calls, p.pool),
+		lane:   gateway.NewLane(p.gateway, p.pool),
 		failed: make(chan error, 3),
 	}
-	d.front = newServer(d.lastAnswers(p.front(calls)), p.log)
+	d.front = newServer(d.lastAnswers(p.handler), p.log)
 	d.front.ConnState = d.count
 	d.metrics = newServer(p.metricsHandler(), p.log)
 	if p.certificate != nil {

@@ -41,6 +41,7 @@ func (p *platform) stop(d *doors) context.Context {
 	p.tell("STOPPING=1")
 	p.before.hurry()
 	p.streams.stop()
+	p.async.taking.stop()
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	context.AfterFunc(drain, cancel)
 	if d.close(drain, stopGrace) != nil {

@@ -33,6 +33,8 @@ type estate struct {
 	Ready map[string]int
 	// Digests are the images that replicas run from.
 	Digests []string
+	// Workers are the names under which processes make asynchronous calls.
+	Workers []string
 	// UploadSecret is the registry's.
 	UploadSecret string
 }

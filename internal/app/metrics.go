@@ -18,6 +18,7 @@ func (p *platform) measure() {
 		}
 	})
 	p.metrics.CountQueues(p.pool.Queues)
+	p.metrics.CountAsync(p.async.queue.Counts)
 	p.metrics.CountScalings(p.scaler.Settings)
 	p.metrics.CountConsumption(func(yield func(lofn.Ref, time.Duration, int64)) {
 		for _, c := range p.provider.Consumption() {

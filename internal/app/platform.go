@@ -51,16 +51,18 @@ type platform struct {
 	registry   *registry.Registry
 	images     *registry.Images
 	journal    *journal
-	// queue keeps the calls that nobody waits for, nil if there is none.
-	queue lofn.Queue
 
 	gate       *gate
 	streams    *streams
 	collecting *work
 
-	metrics    *telemetry.Metrics
-	pool       *pool.Pool
-	caller     *invoke.Caller
+	metrics *telemetry.Metrics
+	pool    *pool.Pool
+	caller  *invoke.Caller
+	gateway *gateway.Gateway
+	async   async
+	// handler serves what the main listener does, once there are doors.
+	handler    http.Handler
 	provider   *process.Provider
 	scaler     *scale.Scaler
 	reconciler *deploy.Reconciler
@@ -74,6 +76,7 @@ func newPlatform(ctx context.Context, o Options, data *dataDir, before *predeces
 		functions: newDetachable[lofn.Function](), namespaces: newDetachable[lofn.Namespace](), secrets: newDetachable[lofn.Secret](),
 		journal: newJournal(), streams: newStreams(),
 	}
+	p.async.queue = newLateQueue()
 	p.collecting = &work{run: p.collectImages}
 	if err := p.open(ctx, url); err != nil {
 		return nil, errors.Join(err, p.close(ctx))
@@ -99,6 +102,7 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 	// The pool pokes the scaler, which has the reconciler inform the pool.
 	p.pool = pool.New(pool.Config{Poke: func(ref lofn.Ref) { p.scaler.Poke(ref) }, Waited: p.metrics.Waited})
 	p.caller = invoke.NewCaller(p.pool)
+	p.gateway = p.calls()
 	p.provider, err = process.New(process.Config{
 		RunDir:     p.data.join("run"),
 		Images:     p.images,
@@ -115,14 +119,14 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 		return fmt.Errorf("process provider: %w", err)
 	}
 	p.scaler = scale.New(scale.Config{
-		Pool: p.pool, Scale: p.scale, Usage: p.provider, Query: p.query(), Warm: warm, Before: p.before.had,
+		Pool: p.pool, Scale: p.scale, Usage: p.provider, Backlog: p.async.queue.backlog, Query: p.query(), Warm: warm, Before: p.before.had,
 		Event: p.event, Woken: p.metrics.Woken, Log: p.log,
 	})
 	p.reconciler = deploy.New(deploy.Config{
 		Functions: p.functions, Provider: p.provider, Pool: observed{p.pool, p.metrics}, Scaler: p.scaler, Removed: p.removed, Log: p.log,
 	})
 	p.measure()
-	return nil
+	return p.openAsync(ctx)
 }
 
 func (p *platform) openLogs() error {
@@ -133,14 +137,25 @@ func (p *platform) openLogs() error {
 }
 
 func (p *platform) openStores(ctx context.Context) (err error) {
-	if p.engine, err = jetstream.Open(ctx, jetstream.Config{Dir: p.data.join("jetstream"), Log: p.log}); err != nil {
+	if p.engine == nil {
+		p.engine, err = jetstream.Open(ctx, jetstream.Config{Dir: p.data.join("jetstream"), Log: p.log})
+	} else {
+		err = p.engine.TakeBack(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			p.engine.Close()
+			p.engine.HandOver() // so that it can be tried again
 		}
 	}()
+	if p.before != nil {
+		// It has calls under way, which it settles.
+		if err = p.engine.Lend(); err != nil {
+			return err
+		}
+	}
 	functions, err := jetstream.NewStore(ctx, p.engine, "functions", jetstream.JSON[lofn.Function]())
 	if err != nil {
 		return err
@@ -169,7 +184,7 @@ func (p *platform) openStores(ctx context.Context) (err error) {
 
 // close stops what was started, last first.
 func (p *platform) close(ctx context.Context) error {
-	var errs []error
+	errs := []error{p.drainAsync(ctx)}
 	if p.provider != nil {
 		errs = append(errs, p.provider.Close(ctx))
 	}
@@ -192,17 +207,17 @@ func (p *platform) close(ctx context.Context) error {
 // calls is the door to the functions.
 func (p *platform) calls() *gateway.Gateway {
 	return gateway.New(gateway.Config{
-		Caller: p.caller, Functions: p.pool, Meter: p.metrics, Queue: p.queue,
+		Caller: p.caller, Functions: p.pool, Meter: p.metrics, Queue: p.async.queue,
 		Release: p.options.Release, Log: p.log,
 	})
 }
 
 // front is the handler of the main listener.
-func (p *platform) front(calls *gateway.Gateway) http.Handler {
+func (p *platform) front() http.Handler {
 	control := api.New(api.Config{
 		Functions: p.functions, Namespaces: p.namespaces, Secrets: p.secrets,
 		Resolver: p.provider, Usage: p.provider, Logs: followUntil{p.journal, p.streams},
-		Replicas: p.reconciler, Scaler: p.scaler, Invocations: p.metrics, Queue: p.queue,
+		Replicas: p.reconciler, Scaler: p.scaler, Invocations: p.metrics, Queue: p.async.queue,
 		Auth: p.auth, Info: p.info(), Now: time.Now, Log: p.log,
 	})
 	mux := http.NewServeMux()
@@ -213,7 +228,7 @@ func (p *platform) front(calls *gateway.Gateway) http.Handler {
 		Functions: p.functions, Replicas: p.reconciler, Auth: p.auth, Release: p.options.Release, Log: p.log,
 	}))
 	mux.Handle("/{$}", http.RedirectHandler("/ui/", http.StatusTemporaryRedirect))
-	async := p.metrics.Requests("", http.HandlerFunc(calls.Async))
+	async := p.metrics.Requests("", http.HandlerFunc(p.gateway.Async))
 	p.gate = newGate(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A mux would tidy the path, which is the function's to interpret.
@@ -223,7 +238,7 @@ func (p *platform) front(calls *gateway.Gateway) http.Handler {
 		case r.URL.Path == "/healthz":
 			mux.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, gateway.Prefix):
-			calls.ServeHTTP(w, r)
+			p.gateway.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, gateway.AsyncPrefix):
 			async.ServeHTTP(w, r)
 		default:

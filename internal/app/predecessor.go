@@ -122,7 +122,7 @@ func (p *platform) lacking() []string {
 
 // legacy is what the process after this one gets.
 func (p *platform) legacy() *estate {
-	e := &estate{Ready: make(map[string]int), UploadSecret: p.registry.UploadSecret(), Digests: p.provider.Digests()}
+	e := &estate{Ready: make(map[string]int), UploadSecret: p.registry.UploadSecret(), Digests: p.provider.Digests(), Workers: p.workers()}
 	for _, c := range p.reconciler.Counts() {
 		if c.Ready > 0 {
 			e.Ready[c.Function.Host()] = c.Ready

@@ -67,10 +67,11 @@ func (p *platform) letGo(ctx context.Context, line *handover.Line) error {
 	defer cancel()
 	p.gate.hold(changes)
 	p.collecting.stop()
+	p.restAsync()
 	p.functions.detach()
 	p.namespaces.detach()
 	p.secrets.detach()
-	p.engine.Close()
+	p.engine.HandOver()
 	return p.journal.release(line, func() error {
 		p.data.unlock()
 		return line.Send(message{Estate: p.legacy()})
@@ -83,6 +84,7 @@ func (p *platform) takeBack(ctx context.Context) {
 		err := p.reopen(ctx)
 		if err == nil {
 			p.collecting.start()
+			p.async.taking.start()
 			p.gate.set(passing)
 			return
 		}

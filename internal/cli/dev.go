@@ -147,6 +147,7 @@ func (d *devFlags) serve(ctx context.Context, listen, address string) (*ownPlatf
 	ready := make(chan ServeInfo, 1)
 	go func() {
 		own.ended <- p.Serve(serving, ServeOptions{
+			Queue:  QueueOptions{Limits: lofn.DefaultQueueLimits},
 			Listen: listen, MetricsListen: "127.0.0.1:0", Data: data, Provider: defaultProvider, Standby: defaultStandby, Quiet: true,
 			Ready: func(info ServeInfo) { ready <- info },
 		})

@@ -27,6 +27,8 @@ type ServeOptions struct {
 	PrometheusURL string
 	// Standby is how many interpreters of a kind wait for a function.
 	Standby int
+	// Queue is about asynchronous calls.
+	Queue QueueOptions
 	// Quiet asks for warnings and worse only in the platform's own log.
 	Quiet bool
 	// Upgradable asks to hand over to the program on the disk on SIGHUP.
@@ -64,6 +66,7 @@ func (p *program) serveCommand() *cobra.Command {
 		o       ServeOptions
 		noAuth  = p.Getenv("LOFN_NO_AUTH")
 		standby = cmp.Or(p.Getenv("LOFN_STANDBY"), strconv.Itoa(defaultStandby))
+		queue   = queueFlags{getenv: p.Getenv}
 	)
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -97,6 +100,9 @@ the flag wins.`,
 			if o.Standby, err = strconv.Atoi(standby); err != nil || o.Standby < 0 || o.Standby > mostStandby {
 				return fmt.Errorf("LOFN_STANDBY or --standby: %q is not a number from 0 to %d", standby, mostStandby)
 			}
+			if o.Queue, err = queue.options(); err != nil {
+				return err
+			}
 			if err := p.isolate(o.Data); err != nil {
 				return err
 			}
@@ -104,6 +110,7 @@ the flag wins.`,
 			return p.Serve(cmd.Context(), o)
 		},
 	}
+	queue.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&o.Listen, "listen", cmp.Or(p.Getenv("LOFN_LISTEN"), defaultListen), "address to serve at (LOFN_LISTEN)")
 	flags.StringVar(&o.Data, "data", p.Getenv("LOFN_DATA"), "folder that keeps everything (LOFN_DATA); default /var/lib/lofn for root, else the user's state folder")

@@ -82,16 +82,7 @@ func (s *submitting) do(method, path string, body io.Reader, headers ...string) 
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Add(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.Fatal(err)
-	}
-	return resp, string(text)
+	return roundTrip(s, req)
 }
 
 // accept is do for a submit that is to be accepted. It returns the call's ID.

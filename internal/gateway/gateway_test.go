@@ -164,14 +164,20 @@ func (p *platform) eventually(what string, condition func() bool) {
 
 func (p *platform) do(req *http.Request) (*http.Response, string) {
 	p.Helper()
+	return roundTrip(p, req)
+}
+
+// roundTrip makes a request and reads all of its answer.
+func roundTrip(t testing.TB, req *http.Request) (*http.Response, string) {
+	t.Helper()
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
-		p.Fatal(err)
+		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		p.Fatal(err)
+		t.Fatal(err)
 	}
 	return resp, string(body)
 }

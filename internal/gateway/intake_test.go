@@ -97,12 +97,7 @@ func TestALargeBodyIsNotAcceptedAndALargeEnoughIs(t *testing.T) {
 		if tc.announced {
 			req.ContentLength = tc.size
 		}
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
+		resp, text := roundTrip(t, req)
 		if resp.StatusCode != tc.status {
 			t.Errorf("%d bytes, announced %v: got %d %s, want %d", tc.size, tc.announced, resp.StatusCode, text, tc.status)
 		}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 
-
 	"lofn"
 )
 
