@@ -107,7 +107,7 @@ func TestQueueOfThePlatform(t *testing.T) {
 	}
 	p.run("queue show good", 0, `State: +queued.*`, `Request: +PUT /a/b\?c=d, 5 bytes`, `.* +X-Test: yes`, `Callback: +http://a.example/hook`, ` +waits for the outcome`)
 	p.run("queue result good", 1, `lofn: call good is queued: .*; --wait waits for it`)
-	p.run("queue redrive good", 1, `good: not redriven: .*`, `lofn: good was not redriven`)
+	p.run("queue redrive good", 1, `call good cannot be redriven: .*`, `lofn: good was not redriven`)
 	p.settle("good", lofn.CallSucceeded, 200, "", "42\n")
 	p.settle("busy", lofn.CallQueued, 503, "the function answered 503", "")
 	p.settle("bad.dev", lofn.CallDead, 500, "the function answered 500", "oh dear\n")
@@ -125,11 +125,11 @@ func TestQueueOfThePlatform(t *testing.T) {
 	p.run("queue stats -n dev --json", 0, ` +"function": "bad.dev",`)
 
 	p.run("queue cancel busy", 0, `Cancelled: busy`)
-	p.run("queue cancel busy", 1, `busy: not cancelled: .*`)
+	p.run("queue cancel busy", 1, `call busy cannot be cancelled: .*`)
 	p.run("queue result busy", 1, `lofn: call busy is cancelled, and there is no answer.*`)
 	p.run("queue redrive --all bad.dev", 0, `Redriven: 1 call of bad.dev`)
 	p.settle("bad.dev", lofn.CallDead, 500, "the function answered 500", "")
 	p.run("queue drop --all bad -n dev --yes", 0, `Dropped: 1 call of bad.dev`)
 	p.run("queue show bad", 1, `lofn: no such call: bad; .*`)
-	p.run("queue drop bad", 1, `bad: not dropped: .*`)
+	p.run("queue drop bad", 1, `call "bad" is not known: .*`)
 }
