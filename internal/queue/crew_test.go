@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -295,6 +296,55 @@ func TestAThousandFunctionsMakeProgress(t *testing.T) {
 		defer g.mu.Unlock()
 		if g.peak > queue.DefaultCalls {
 			t.Errorf("%d calls were under way at a time", g.peak)
+		}
+	})
+}
+
+// TestPlacesAreLeftForOthers has more slow calls than there are places.
+func TestPlacesAreLeftForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGauge()
+		b := start(t, queue.Config{Calls: 40, Gateway: g.handler(func(w http.ResponseWriter, r *http.Request) {
+			if functionOf(r) == "echo" {
+				return
+			}
+			hang(w, r)
+		})})
+		spec := lofn.Spec{Env: map[string]string{lofn.EnvMaxInflight: "50"}}
+		for i := range 10 {
+			b.declare(named(fmt.Sprint("hangs", i)), 1, spec)
+			for range 100 {
+				b.submit(lofn.Call{Function: named(fmt.Sprint("hangs", i))}, "")
+			}
+			time.Sleep(time.Second)
+		}
+		if n := g.count(g.now, "hangs0"); n < 20 {
+			t.Errorf("with nobody else there, a function has %d calls, of 40", n)
+		}
+		b.declare(echo, 1, spec)
+		began := time.Now()
+		b.outcomes(1000)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("calls between slow ones took %v", took)
+		}
+	})
+}
+
+func TestABusyFunctionMakesRoomForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGauge()
+		b := start(t, queue.Config{Calls: 100, Gateway: g.handler(func(w http.ResponseWriter, r *http.Request) {
+			after(time.Second+rand.N(time.Second), 200)(w, r)
+		})})
+		for _, ref := range []lofn.Ref{named("first"), named("second")} {
+			b.declare(ref, 1, lofn.Spec{Env: map[string]string{lofn.EnvMaxInflight: "100"}})
+			for range 5000 {
+				b.submit(lofn.Call{Function: ref}, "")
+			}
+			time.Sleep(30 * time.Second)
+		}
+		if first, second := g.count(g.now, "first"), g.count(g.now, "second"); second < first/2 || first < second/2 || first+second < 60 {
+			t.Errorf("of 100 places one has %d, and the other %d", first, second)
 		}
 	})
 }
