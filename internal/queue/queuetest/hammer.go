@@ -183,7 +183,7 @@ func (h *hammer) meddle() {
 	for !h.finished() {
 		q := h.handle(rand.IntN(2))
 		id := fmt.Sprintf("call-%d", rand.IntN(hammerCalls))
-		if rand.IntN(20) == 0 {
+		if rand.IntN(3) == 0 {
 			if got, err := q.Cancel(h.Context(), id); err == nil && got.State == lofn.CallCancelled {
 				h.mu.Lock()
 				h.settled[id]++
@@ -268,7 +268,10 @@ func (h *hammer) check() {
 			h.Errorf("call %s has %d outcomes", got.ID, h.settled[got.ID])
 		}
 		for _, q := range h.handles {
-			wait(h.T, "all processes agree", func() bool { return mustStatus(h.T, q, got.ID).State == got.State || h.Failed() })
+			wait(h.T, "all processes agree", func() bool {
+				there, err := q.Status(h.Context(), got.ID)
+				return err == nil && there.State == got.State || h.Failed()
+			})
 		}
 	}
 	for id := range h.accepted {

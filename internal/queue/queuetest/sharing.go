@@ -216,10 +216,11 @@ func testStaleWorker(t *testing.T, s Storage) {
 
 // testLongCall has a call that takes several times the lease time.
 func testLongCall(t *testing.T, s Storage) {
-	slow, other := s.open(t, shared, leaseTime(time.Second)), s.open(t, shared, leaseTime(time.Second))
+	const lease = 2 * time.Second
+	slow, other := s.open(t, shared, leaseTime(lease)), s.open(t, shared, leaseTime(lease))
 	id := submit(t, slow, "echo")
 	d := take(t, slow, lane("echo"), id)
-	end := time.Now().Add(3 * time.Second)
+	end := time.Now().Add(3 * lease)
 	wait(t, "three lease times are over", func() bool {
 		wantNone(t, other, lane("echo"))
 		return time.Now().After(end)
