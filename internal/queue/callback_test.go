@@ -50,7 +50,7 @@ func (r *receiver) all() []received {
 }
 
 // called waits until the callback of a call is over.
-func (b *bench) called(id string) lofn.CallbackStatus {
+func (b *rig) called(id string) lofn.CallbackStatus {
 	b.Helper()
 	return *b.await(id, "called back", func(s lofn.CallStatus) bool {
 		return s.Callback.State == lofn.CallbackDelivered || s.Callback.State == lofn.CallbackFailed
