@@ -34,13 +34,17 @@ func (t callTask) room(l *line) int {
 	return l.window.allows(policy.MaxInflight, replicas, max(calls-l.calls, 0))
 }
 
+// longestPause bounds how long a function is left alone.
+const longestPause = time.Minute
+
 // learn has the function get fewer calls if it has too many. One that refuses
-// even a single call is left alone until that one is due again.
+// even a single call is left alone until that one is due again, or for a while
+// at least.
 func (t callTask) learn(l *line, round int, s lofn.Settlement) {
 	switch s.Status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if l.window.cut(round, l.under) && s.Refused {
-			l.until = s.Due
+			l.until = earlier(s.Due, time.Now().Add(longestPause))
 		}
 		return
 	}
@@ -52,6 +56,13 @@ func (t callTask) learn(l *line, round int, s lofn.Settlement) {
 		replicas, _ := t.Functions.Room(l.lane.Function)
 		l.window.grow(t.policy(l.lane.Function).MaxInflight, replicas)
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // make makes a call.

@@ -27,6 +27,8 @@ type rig struct {
 	pool   *pool.Pool
 	queue  *ledger.Ledger
 	worker *queue.Worker
+	// wrap, if it is set, stands between the queue and the worker's deliveries.
+	wrap func(lofn.Delivery) lofn.Delivery
 	// stop has the worker take nothing more.
 	stop context.CancelFunc
 	// statuses and callbacks are what the hooks were told.
@@ -79,13 +81,24 @@ func (b *rig) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
-		b.worker.Run(ctx, b.queue)
+		b.worker.Run(ctx, b)
 		close(ended)
 	}()
 	b.stop = func() {
 		cancel()
 		<-ended
 	}
+}
+
+// Take is the queue's, with what wraps its deliveries.
+func (b *rig) Take(ctx context.Context, lane lofn.Lane, most int) ([]lofn.Delivery, error) {
+	deliveries, err := b.queue.Take(ctx, lane, most)
+	for i, d := range deliveries {
+		if b.wrap != nil {
+			deliveries[i] = b.wrap(d)
+		}
+	}
+	return deliveries, err
 }
 
 // declare makes a function known, with so many ready replicas.
