@@ -49,11 +49,14 @@ func (l *Log) Append(ctx context.Context, after uint64, data []byte, urgent bool
 		return 0, err
 	}
 	failure := l.link.failure()
-	ack, err := l.publish(ctx, after, data)
+	number, err := l.publish(ctx, after, data)
 	if err != nil && failure.Err() != nil {
 		return 0, l.failed(ctx, after, err)
 	}
-	return ack, err
+	if err == nil && l.engine != nil {
+		l.engine.Appended(l.name, number)
+	}
+	return number, err
 }
 
 func (l *Log) publish(ctx context.Context, after uint64, data []byte) (uint64, error) {
@@ -122,7 +125,11 @@ func (l *Log) Trim(ctx context.Context, before uint64) error {
 			return err
 		}
 		// A number beyond the end would move the end.
-		return l.stream.Purge(ctx, jetstream.WithPurgeSequence(min(before, info.State.LastSeq+1)))
+		before = min(before, info.State.LastSeq+1)
+		if l.engine != nil && !l.engine.Trimming(l.name, before) {
+			return nil
+		}
+		return l.stream.Purge(ctx, jetstream.WithPurgeSequence(before))
 	})
 }
 
