@@ -159,5 +159,5 @@ type QueueLimits struct {
 
 // DefaultQueueLimits are those of a platform that says nothing else.
 var DefaultQueueLimits = QueueLimits{
-	Backlog: 1_000_000, FunctionBacklog: 500_000, Keep: 24 * time.Hour, KeepCount: 500_000,
+	Backlog: 1_000_000, FunctionBacklog: 500_000, Keep: 24 * time.Hour, KeepCount: 200_000,
 }

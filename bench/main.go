@@ -33,6 +33,8 @@ type options struct {
 	phases    string
 	phase     time.Duration
 	rate      float64
+
+	crashCalls, kills int
 }
 
 // section is one measurement.
@@ -41,8 +43,8 @@ type section struct {
 	measure func(context.Context, *platform, options) error
 }
 
-// sections are in their order, the quiet ones first. The last is a question of
-// its own, which make bench-change asks.
+// sections are in their order, the quiet ones first. The last two are
+// questions of their own, which make bench-change and make bench-crashes ask.
 var sections = []section{
 	{"calls", measureCalls},
 	{"latency", measureLatency},
@@ -55,6 +57,7 @@ var sections = []section{
 	{"functions", measureManyFunctions},
 	{"deployments", measureDeployments},
 	{"change", measureChange},
+	{"crashes", measureCrashes},
 }
 
 const everyday = "calls,latency,streams,overload,async,cold,herd,step,functions,deployments"
@@ -62,7 +65,7 @@ const everyday = "calls,latency,streams,overload,async,cold,herd,step,functions,
 func main() {
 	var o options
 	flag.StringVar(&o.lofn, "lofn", "bin/lofn", "the binary to measure")
-	flag.StringVar(&o.only, "only", everyday, "which measurements to make; there is change too")
+	flag.StringVar(&o.only, "only", everyday, "which measurements to make; there are change and crashes too")
 	flag.DurationVar(&o.duration, "duration", 1500*time.Millisecond, "how long each target is loaded in each round")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often all targets are loaded in turn")
 	flag.IntVar(&o.gibibytes, "gib", 1, "streams: how many GiB to send, and to receive")
@@ -75,6 +78,8 @@ func main() {
 	flag.StringVar(&o.phases, "phases", usualPhases, "change: what to do to the platform under load")
 	flag.DurationVar(&o.phase, "phase", 25*time.Second, "change: how long each phase is")
 	flag.Float64Var(&o.rate, "rate", 3000, "change, functions: calls per second meanwhile")
+	flag.IntVar(&o.crashCalls, "crash-calls", 100_000, "crashes: how many calls are accepted")
+	flag.IntVar(&o.kills, "kills", 20, "crashes: how often something is killed meanwhile")
 	flag.Parse()
 	if flag.Arg(0) == serveJetStream {
 		if err := runJetStream(flag.Arg(1), flag.Arg(2)); err != nil {

@@ -72,20 +72,43 @@ func startPlatform(ctx context.Context, binary string) (p *platform, err error) 
 	}
 	p.address, p.url, p.metrics = listen, "http://"+listen, metrics
 	p.data = filepath.Join(p.dir, "data")
-	log, err := os.Create(filepath.Join(p.dir, "serve.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	p.process = exec.Command(binary, "serve", "--listen", listen, "--metrics-listen", metrics, "--data", p.data)
-	p.process.Stdout, p.process.Stderr = log, log
-	if err := p.process.Start(); err != nil {
+	if err := p.start(binary); err != nil {
 		return nil, err
 	}
 	if err := p.connect(ctx, filepath.Join(p.data, "secrets")); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, tail(log.Name()))
+		return nil, fmt.Errorf("%w\n%s", err, tail(p.logFile()))
 	}
 	return p, p.deployBench(ctx)
+}
+
+// start executes the program, with more arguments than it always has.
+func (p *platform) start(binary string, more ...string) error {
+	log, err := os.OpenFile(p.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	p.process = exec.Command(binary, append([]string{"serve", "--listen", p.address, "--metrics-listen", p.metrics, "--data", p.data}, more...)...)
+	p.process.Stdout, p.process.Stderr = log, log
+	return p.process.Start()
+}
+
+func (p *platform) logFile() string { return filepath.Join(p.dir, "serve.log") }
+
+// restart ends the platform's process with a signal, starts it again, and waits
+// until it serves.
+func (p *platform) restart(ctx context.Context, by syscall.Signal, more ...string) error {
+	if err := p.process.Process.Signal(by); err != nil {
+		return err
+	}
+	_ = p.process.Wait()
+	if err := p.start(p.process.Path, more...); err != nil {
+		return err
+	}
+	if err := p.healthy(ctx); err != nil {
+		return fmt.Errorf("%w\n%s", err, tail(p.logFile()))
+	}
+	return nil
 }
 
 // freeAddress returns an address that nobody listens on at the moment.
@@ -103,13 +126,14 @@ func tail(file string) string {
 	return string(text[max(0, len(text)-2000):])
 }
 
-func (p *platform) connect(ctx context.Context, secrets string) error {
+// healthy waits until the platform serves.
+func (p *platform) healthy(ctx context.Context) error {
 	started := time.Now()
 	for {
 		if answer, err := http.Get(p.url + "/healthz"); err == nil {
 			answer.Body.Close()
 			if answer.StatusCode == http.StatusOK {
-				break
+				return nil
 			}
 		}
 		if time.Since(started) > 20*time.Second {
@@ -118,6 +142,13 @@ func (p *platform) connect(ctx context.Context, secrets string) error {
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
+	}
+}
+
+func (p *platform) connect(ctx context.Context, secrets string) error {
+	started := time.Now()
+	if err := p.healthy(ctx); err != nil {
+		return err
 	}
 	fmt.Printf("`lofn serve` answered %d ms after it was started, with an empty data folder.\n\n", time.Since(started).Milliseconds())
 	user, err := os.ReadFile(filepath.Join(secrets, "basic-auth-user"))

@@ -193,7 +193,7 @@ func until(at *time.Time, now time.Time) string {
 	switch {
 	case at == nil:
 		return ""
-	case !at.After(now):
+	case at.Sub(now) < time.Second:
 		return "now"
 	}
 	return "in " + age(at.Sub(now))

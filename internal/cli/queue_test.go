@@ -188,7 +188,7 @@ func TestRedriveOnATerminal(t *testing.T) {
 	if code := <-runOn(t.Context(), t, terminal, gateway.URL, "queue", "redrive", "--all", "f"); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	s.await(t, `call7: not redriven: the queue cannot be reached\r\n`)
+	s.await(t, `call call7 was not redriven: the queue cannot be reached\r\n`)
 	s.await(t, `s f  Redriven \d+ of 250\r\n`)
 	s.await(t, `Redriven: 249 calls of f\r\n`)
 	s.await(t, `lofn: call7 was not redriven\r\n`)

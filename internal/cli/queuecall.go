@@ -72,6 +72,8 @@ func (p *program) printCall(call lofn.CallDetail, now time.Time) error {
 	s.line("Accepted", moment(&call.AcceptedAt, now))
 	s.line("Started", moment(call.StartedAt, now))
 	s.line("Ended", moment(call.EndedAt, now))
+	s.line("Took", took(call.StartedAt, call.EndedAt))
+	s.line("Refused Since", moment(call.RefusedSince, now))
 	s.line("Kept Until", moment(call.ExpiresAt, now))
 	s.line("Request", requestLine(call))
 	headers := make(map[string]string, len(call.Header))
@@ -86,12 +88,15 @@ func (p *program) printCall(call lofn.CallDetail, now time.Time) error {
 	return s.w.Flush()
 }
 
-// callState is the state, with the time of the next attempt if there is one.
+// callState is the state, and what happens next.
 func callState(call lofn.CallStatus, now time.Time) string {
-	if call.State != lofn.CallQueued || call.NextAt == nil {
-		return string(call.State)
+	switch {
+	case call.State == lofn.CallDead:
+		return string(call.State) + ", until it is redriven or dropped"
+	case call.State == lofn.CallQueued && call.NextAt != nil:
+		return fmt.Sprintf("%s, attempt %d %s", call.State, call.Attempts+1, dueText(call.NextAt, now))
 	}
-	return fmt.Sprintf("%s, attempt %d %s", call.State, call.Attempts+1, dueText(call.NextAt, now))
+	return string(call.State)
 }
 
 func dueText(at *time.Time, now time.Time) string {
@@ -118,6 +123,14 @@ func moment(at *time.Time, now time.Time) string {
 		return fmt.Sprintf("%s (in %s)", text, age(at.Sub(now)))
 	}
 	return fmt.Sprintf("%s (%s ago)", text, age(now.Sub(*at)))
+}
+
+// took is how long the last attempt was, "" if that is not known.
+func took(from, to *time.Time) string {
+	if from == nil || to == nil {
+		return ""
+	}
+	return to.Sub(*from).Round(time.Millisecond).String()
 }
 
 // requestLine is what is left of the request: of a call that has ended, and is

@@ -151,10 +151,19 @@ func (f *changing) each(ctx context.Context, c *client.Client, ids []string, b *
 		case f.all != "" && (lofn.CodeOf(err) == lofn.Conflict || lofn.CodeOf(err) == lofn.NotFound):
 			return nil // since it was listed it has gone on by itself
 		}
-		b.note("%s: not %s: %v", id, f.past, err)
+		b.note("%s", f.refusal(id, err))
 		return errReported
 	})
 	return reported(ids, errs, func(id string) string { return id }), context.Cause(ctx)
+}
+
+// refusal is why a call was not changed. The gateway most often names the call
+// by itself.
+func (f *changing) refusal(id string, err error) string {
+	if strings.Contains(err.Error(), id) {
+		return err.Error()
+	}
+	return fmt.Sprintf("call %s was not %s: %v", id, f.past, err)
 }
 
 // endsAll reports whether an error has nothing to do with the call that was to

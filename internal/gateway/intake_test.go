@@ -82,7 +82,7 @@ func TestABodyThatBreaksOffIsNotAccepted(t *testing.T) {
 	}
 }
 
-func TestALargeBodyIsNotAcceptedAndALargeEnoughIs(t *testing.T) {
+func TestABodyOverTheLimitIsNotAccepted(t *testing.T) {
 	s := startAsync(t)
 	s.functions.declare(t, echo, lofn.AnnotationMaxBody, "64Ki")
 	for _, tc := range []struct {
@@ -98,9 +98,14 @@ func TestALargeBodyIsNotAcceptedAndALargeEnoughIs(t *testing.T) {
 			req.ContentLength = tc.size
 		}
 		resp, text := roundTrip(t, req)
-		if resp.StatusCode != tc.status {
+		if resp.StatusCode != tc.status || tc.status == 413 && !strings.Contains(text, "echo.openfaas-fn takes bodies of up to 65536 bytes") {
 			t.Errorf("%d bytes, announced %v: got %d %s, want %d", tc.size, tc.announced, resp.StatusCode, text, tc.status)
 		}
+	}
+	// Its client is not asked for it.
+	head := "POST /async-function/echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 65537\r\n\r\n"
+	if status, text := s.sendRaw(head); status != 413 {
+		t.Errorf("announced: got %d %s", status, text)
 	}
 	if n := s.open(); n != 2 {
 		t.Errorf("%d calls were accepted, want 2", n)
@@ -166,9 +171,9 @@ func TestErrorsOfTheQueue(t *testing.T) {
 		retry, contains string
 	}{
 		{&lofn.Error{Code: lofn.Overloaded, Text: "full", RetryAfter: 4500 * time.Millisecond}, 429, "5", "full"},
-		{lofn.Errorf(lofn.Full, "the disk is full"), 507, "", "the disk is full"},
-		{lofn.Errorf(lofn.Unavailable, "nats does not answer"), 503, "1", "nats does not answer"},
-		{&lofn.Error{Code: lofn.Unavailable, Text: "upgrading", RetryAfter: 3 * time.Second}, 503, "3", "upgrading"},
+		{lofn.Errorf(lofn.Full, "the disk of /srv/secret is full"), 507, "60", "the disk of the queue is full, so the call was not accepted"},
+		{lofn.Errorf(lofn.Unavailable, "nats://srv/secret does not answer"), 503, "1", "the queue of asynchronous calls cannot be reached"},
+		{&lofn.Error{Code: lofn.Unavailable, Text: "upgrading", RetryAfter: 3 * time.Second}, 503, "3", "try again in a moment"},
 		{lofn.Errorf(lofn.Invalid, "headers: too long"), 400, "", "headers: too long"},
 		{errors.New("open /srv/secret/place: input/output error"), 500, "", "the log of lofn says why"},
 	} {
@@ -177,7 +182,7 @@ func TestErrorsOfTheQueue(t *testing.T) {
 		if resp.StatusCode != tc.status || resp.Header.Get("Retry-After") != tc.retry || !strings.Contains(text, tc.contains) {
 			t.Errorf("%v: got %d %q, Retry-After %q", tc.err, resp.StatusCode, text, resp.Header.Get("Retry-After"))
 		}
-		if resp.Header.Get("X-Call-Id") != "mine" || strings.Contains(text, "/srv/secret") {
+		if resp.Header.Get("X-Call-Id") != "mine" || strings.Contains(text, "srv/secret") {
 			t.Errorf("%v: got %q with %v", tc.err, text, resp.Header)
 		}
 	}
@@ -240,7 +245,11 @@ func TestAQueueThatDoesNotAnswer(t *testing.T) {
 			return lofn.CallStatus{}, ctx.Err()
 		}}
 	}
-	for name, queue := range map[string]taking{"before the body": silent(false), "after it": silent(true)} {
+	slow := taking{enqueue: func(ctx context.Context, _ lofn.Submission) (lofn.CallStatus, error) {
+		<-ctx.Done()
+		return lofn.CallStatus{}, lofn.Errorf(lofn.DeadlineExceeded, "not in time")
+	}}
+	for name, queue := range map[string]taking{"before the body": silent(false), "after it": silent(true), "and says so": slow} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, queue, func(t *testing.T, conn net.Conn) {
 				fmt.Fprint(conn, slowHead+"0123456789")
@@ -251,6 +260,20 @@ func TestAQueueThatDoesNotAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAQueueThatKnowsBetter says late that it did not accept the call.
+func TestAQueueThatKnowsBetter(t *testing.T) {
+	queue := taking{enqueue: func(ctx context.Context, _ lofn.Submission) (lofn.CallStatus, error) {
+		<-ctx.Done()
+		return lofn.CallStatus{}, lofn.Errorf(lofn.Unavailable, "closed: %w", ctx.Err())
+	}}
+	inTime(t, queue, func(t *testing.T, conn net.Conn) {
+		fmt.Fprint(conn, slowHead+"0123456789")
+		if resp, text := answered(t, conn, 30*time.Second); resp.StatusCode != 503 || !strings.Contains(text, "cannot be reached") {
+			t.Errorf("got %d %s", resp.StatusCode, text)
+		}
+	})
 }
 
 func TestASlowClientIsWaitedFor(t *testing.T) {

@@ -114,7 +114,7 @@ func (a *attempt) settlement(ctx context.Context) lofn.Settlement {
 		a.again(&s, a.fault.Error())
 	case a.broken:
 		s.Status = http.StatusBadGateway
-		a.again(&s, fmt.Sprintf("function %s broke its answer off: it began with status %d, and %d bytes of it came", a.call.Function, a.status, a.body.Size()))
+		a.again(&s, a.breach())
 	case a.status < http.StatusBadRequest:
 		s.State = lofn.CallSucceeded
 		s.Header, s.Body = a.header, a.body
@@ -139,6 +139,14 @@ func (a *attempt) settlement(ctx context.Context) lofn.Settlement {
 func (a *attempt) reason() string {
 	text := strings.TrimSpace(strings.ToValidUTF8(string(a.text), "\uFFFD"))
 	return cmp.Or(text, fmt.Sprintf("function %s answered with status %d", a.call.Function, a.status))
+}
+
+// breach says how far an answer came that was broken off.
+func (a *attempt) breach() string {
+	if a.status == 0 {
+		return fmt.Sprintf("function %s broke its answer off before it began", a.call.Function)
+	}
+	return fmt.Sprintf("function %s broke its answer off: it began with status %d, and %d bytes of it came", a.call.Function, a.status, a.body.Size())
 }
 
 // again has a call made again that went wrong, unless this was the last

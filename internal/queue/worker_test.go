@@ -236,7 +236,9 @@ func TestACallIsMadeAsItsClientWouldMakeIt(t *testing.T) {
 
 func TestOutcomes(t *testing.T) {
 	spec := annotated(lofn.AnnotationRetryAttempts, "3", lofn.AnnotationRetryCodes, "500,503")
-	platform := func(code int) func(http.ResponseWriter, *http.Request) { return status(code, lofn.HeaderInternal, "gateway") }
+	platform := func(code int) func(http.ResponseWriter, *http.Request) {
+		return status(code, lofn.HeaderInternal, "gateway")
+	}
 	broken := func(w http.ResponseWriter, r *http.Request) {
 		status(200)(w, r)
 		panic(http.ErrAbortHandler)

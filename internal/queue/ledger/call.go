@@ -1,25 +1,53 @@
 package ledger
 
 import (
+	"slices"
 	"time"
 
 	"lofn"
 )
 
-// call is what is known of a call without looking it up in the log.
+// call is what is known of a call without looking it up in the log. There may be
+// a million, so what few have is elsewhere.
 type call struct {
 	id       string
 	function *function
-	state    lofn.CallState
-	accepted int64
-	// standing is how far it has come while it has no outcome. The attempts go
-	// on counting after that.
-	standing standing
 	// request is where its accepted entry is, outcome where its settled one.
 	// What has a place is live: its record is not trimmed.
 	request, outcome place
 	// lease is who has it, or its callback, nil if nobody.
 	lease *worker
+	// rare is nil for most, see more.
+	rare *rare
+	// next is when the next attempt is due, while it has no outcome, and started
+	// when the latest began.
+	accepted, next, started int64
+	// expires is when its outcome is forgotten, 0 for never.
+	expires  int64
+	attempts uint32
+	// index is where it is in its lane's heap, -1 while it is in none.
+	index int32
+	stage stage
+	// stop says that somebody called it off.
+	stop bool
+}
+
+// stage is a state of a call, by its place among lofn.CallStates.
+type stage uint8
+
+// stageOf returns the stage with the name. One that is unknown is from a later
+// lofn, and an outcome.
+func stageOf(state lofn.CallState) stage {
+	if i := slices.Index(lofn.CallStates[:], state); i >= 0 {
+		return stage(i)
+	}
+	return stageOf(lofn.CallFailed)
+}
+
+func (c *call) state() lofn.CallState { return lofn.CallStates[c.stage] }
+
+// rare is what few calls have.
+type rare struct {
 	// notice is about its callback, nil if it has none.
 	notice *notice
 	// body and result name blobs, "" if there are none.
@@ -27,18 +55,44 @@ type call struct {
 	// key is what makes a repeated submit the same call, "" for nothing.
 	key   string
 	print uint64
-	// expires is when its outcome is forgotten, 0 for never.
-	expires int64
-	// index is where it is in its lane's heap, -1 while it is in none.
-	index int
+	// status and reason tell how the latest attempt failed.
+	status int
+	reason string
+	// refusals counts the attempts that were none, since a time.
+	refusals     uint64
+	refusedSince int64
+}
+
+// known is what there is of what few calls have.
+func (c *call) known() rare {
+	if c.rare == nil {
+		return rare{}
+	}
+	return *c.rare
+}
+
+// more is where to write it.
+func (c *call) more() *rare {
+	if c.rare == nil {
+		c.rare = new(rare)
+	}
+	return c.rare
+}
+
+// notice is about the call's callback, nil if it has none.
+func (c *call) notice() *notice {
+	if c.rare == nil {
+		return nil
+	}
+	return c.rare.notice
 }
 
 // due is when the next delivery of the call, or of its callback, may be made.
 func (c *call) due() int64 {
-	if c.state.Final() {
-		return c.notice.due
+	if c.state().Final() {
+		return c.rare.notice.due
 	}
-	return c.standing.due
+	return c.next
 }
 
 // before orders the calls of a lane: of those that are due at the same time, the
@@ -48,7 +102,7 @@ func (c *call) before(other *call) bool {
 		return a < b
 	}
 	a, b := c.request, other.request
-	if c.state.Final() {
+	if c.state().Final() {
 		a, b = c.outcome, other.outcome
 	}
 	return a.record < b.record || a.record == b.record && a.offset < b.offset
@@ -67,12 +121,12 @@ func (l *lane) Less(i, j int) bool { return l.calls[i].before(l.calls[j]) }
 
 func (l *lane) Swap(i, j int) {
 	l.calls[i], l.calls[j] = l.calls[j], l.calls[i]
-	l.calls[i].index, l.calls[j].index = i, j
+	l.calls[i].index, l.calls[j].index = int32(i), int32(j)
 }
 
 // Push implements heap.Interface.
 func (l *lane) Push(c any) {
-	c.(*call).index = len(l.calls)
+	c.(*call).index = int32(len(l.calls))
 	l.calls = append(l.calls, c.(*call))
 }
 
@@ -118,6 +172,9 @@ type function struct {
 	counts lofn.QueueCounts
 	// calls counts those that are known.
 	calls int
+	// old is what oldest said last, and asked when.
+	old   int64
+	asked time.Time
 }
 
 func newFunction(ref lofn.Ref) *function {
@@ -136,14 +193,24 @@ func (f *function) lane(callback bool) *lane {
 	return &f.lanes[0]
 }
 
-// oldest is when the oldest of the calls that wait was accepted, 0 for none.
-func (f *function) oldest() (at int64) {
-	for _, c := range f.lanes[0].calls {
-		if at == 0 || c.accepted < at {
-			at = c.accepted
+// oldestAge is how old what is known of the oldest call may be. To find it out
+// takes a look at all that wait.
+const oldestAge = time.Second
+
+// oldest is when the oldest of the calls that wait was accepted, 0 for none, as
+// of a moment ago.
+func (f *function) oldest(now time.Time) int64 {
+	calls := f.lanes[0].calls
+	if len(calls) > 0 && now.Sub(f.asked) < oldestAge {
+		return f.old
+	}
+	f.old, f.asked = 0, now
+	for _, c := range calls {
+		if f.old == 0 || c.accepted < f.old {
+			f.old = c.accepted
 		}
 	}
-	return at
+	return f.old
 }
 
 // worker is a process that works on the queue.

@@ -11,14 +11,14 @@ import (
 func (l *Ledger) Cancel(ctx context.Context, id string) (lofn.CallStatus, error) {
 	return l.change(ctx, id, func(p *page, c *call) error {
 		switch {
-		case c.state == lofn.CallQueued:
+		case c.state() == lofn.CallQueued:
 			e := c.settled(lofn.CallCancelled, time.Now())
 			e.reason = "cancelled while it was waiting"
 			p.add(e, id)
-		case c.state == lofn.CallRunning && !c.standing.stop:
+		case c.state() == lofn.CallRunning && !c.stop:
 			p.add(&stopped{id}, id)
-		case c.state.Final():
-			return lofn.Errorf(lofn.Conflict, "call %s cannot be cancelled: it is %s already", id, c.state)
+		case c.state().Final():
+			return lofn.Errorf(lofn.Conflict, "call %s cannot be cancelled: it is %s already", id, c.state())
 		}
 		return nil
 	})
@@ -27,8 +27,8 @@ func (l *Ledger) Cancel(ctx context.Context, id string) (lofn.CallStatus, error)
 // Redrive implements lofn.Queue.
 func (l *Ledger) Redrive(ctx context.Context, id string) (lofn.CallStatus, error) {
 	return l.change(ctx, id, func(p *page, c *call) error {
-		if c.state != lofn.CallDead {
-			return lofn.Errorf(lofn.Conflict, "call %s cannot be redriven: it is %s, and only dead ones can", id, c.state)
+		if c.state() != lofn.CallDead {
+			return lofn.Errorf(lofn.Conflict, "call %s cannot be redriven: it is %s, and only dead ones can", id, c.state())
 		}
 		p.add(&redriven{id, time.Now().UnixNano()}, id)
 		return nil
@@ -38,8 +38,8 @@ func (l *Ledger) Redrive(ctx context.Context, id string) (lofn.CallStatus, error
 // Drop implements lofn.Queue.
 func (l *Ledger) Drop(ctx context.Context, id string) error {
 	return l.alter(ctx, id, func(p *page, c *call) error {
-		if c.state != lofn.CallDead {
-			return lofn.Errorf(lofn.Conflict, "call %s cannot be dropped: it is %s, and only dead ones can; cancel those that wait or run", id, c.state)
+		if c.state() != lofn.CallDead {
+			return lofn.Errorf(lofn.Conflict, "call %s cannot be dropped: it is %s, and only dead ones can; cancel those that wait or run", id, c.state())
 		}
 		p.add(&dropped{id}, id)
 		return nil

@@ -16,15 +16,19 @@ const maxTake = 1000
 // Take implements lofn.Queue.
 func (l *Ledger) Take(ctx context.Context, lane lofn.Lane, most int) ([]lofn.Delivery, error) {
 	var taken []*delivery
-	err := l.do(ctx, &op{plan: func(p *page) error {
+	o := &op{plan: func(p *page) error {
 		taken = l.choose(p, lane, min(most, maxTake))
 		return nil
-	}})
-	if err != nil {
+	}}
+	if err := l.do(ctx, o); err != nil {
 		// What was leased after all comes back when this process is silent, so
 		// it must not be kept alive by the others.
 		if _, unknown := err.(*unknownError); unknown {
-			go l.giveBack(taken)
+			go func() {
+				if <-o.done; o.err == nil {
+					l.giveBack(taken)
+				}
+			}()
 		}
 		return nil, err
 	}
@@ -73,7 +77,7 @@ func (l *Ledger) choose(p *page, at lofn.Lane, most int) (taken []*delivery) {
 func (l *Ledger) deliver(c *call, callback bool, now time.Time) *delivery {
 	d := &delivery{ledger: l, of: c, callback: callback, worker: l.worker}
 	d.context, d.cancel = context.WithCancelCause(context.Background())
-	if c.standing.stop && !callback {
+	if c.stop && !callback {
 		d.cancel(lofn.ErrCancelled) // while nobody had it
 	}
 	d.status = l.status(c)
@@ -203,7 +207,7 @@ func (d *delivery) step(s lofn.Settlement, body *spool, blob string) entry {
 	switch {
 	case d.callback:
 		return d.notified(s)
-	case s.State == lofn.CallQueued && d.of.standing.stop:
+	case s.State == lofn.CallQueued && d.of.stop:
 		// Called off while it ran, though the function did not notice.
 		s.State, s.Reason, s.Status, s.Body = lofn.CallCancelled, "cancelled while it was running", 0, nil
 	case s.State == lofn.CallQueued:
@@ -234,11 +238,11 @@ func (d *delivery) notified(s lofn.Settlement) entry {
 // settled is the outcome of a call, without an answer.
 func (c *call) settled(state lofn.CallState, now time.Time) *settled {
 	e := &settled{
-		id: c.id, function: c.function.ref, state: state, accepted: c.accepted, key: c.key, print: c.print,
-		attempts: c.standing.attempts, started: c.standing.started, ended: now.UnixNano(),
+		id: c.id, function: c.function.ref, state: state, accepted: c.accepted, key: c.known().key, print: c.known().print,
+		attempts: uint64(c.attempts), started: c.started, ended: now.UnixNano(),
 	}
-	if c.notice != nil {
-		e.callback = c.notice.url
+	if n := c.notice(); n != nil {
+		e.callback = n.url
 		e.notice = notice{state: lofn.CallbackPending, due: e.ended}
 	}
 	return e

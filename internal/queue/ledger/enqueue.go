@@ -103,7 +103,7 @@ func (l *Ledger) accept(p *page, e *accepted, most int) (first string, err error
 			return "", errLater
 		}
 		if c := s.keys[key]; c != nil {
-			if c.print != e.print {
+			if c.known().print != e.print {
 				return "", lofn.Errorf(lofn.Unprocessable, "%s: %q was used for another call of %s, whose id is %s: use another key for another call", lofn.HeaderIdempotencyKey, e.key, e.function, c.id)
 			}
 			return c.id, nil

@@ -149,7 +149,8 @@ func (l *Ledger) blobs() map[string]bool {
 	defer l.mu.RUnlock()
 	names := make(map[string]bool)
 	for _, c := range l.state.calls {
-		names[c.body], names[c.result] = true, true
+		known := c.known()
+		names[known.body], names[known.result] = true, true
 	}
 	return names
 }

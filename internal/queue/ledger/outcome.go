@@ -13,30 +13,33 @@ func (s *state) settle(e *settled, at place) {
 	case c == nil:
 		// What came before was trimmed.
 		c = s.admit(e.id, e.function, e.accepted, e.key, e.print, e.callback)
-		c.standing.attempts = e.attempts
-	case c.state.Final():
+		c.attempts = uint32(e.attempts)
+	case c.state().Final():
 		s.move(&c.outcome, at)
 		return
 	default:
 		s.close(c)
 	}
-	c.state, c.result = e.state, e.blob
+	c.stage = stageOf(e.state)
+	if e.blob != "" {
+		c.more().result = e.blob
+	}
 	s.move(&c.outcome, at)
 	s.count(c, 1)
 	s.keep(c, e.ended)
-	if c.notice != nil {
-		*c.notice = e.notice
-		c.notice.url = e.callback
+	if n := c.notice(); n != nil {
+		*n = e.notice
+		n.url = e.callback
 		switch {
-		case c.notice.worker != "":
-			s.hold(c, c.notice.worker)
-			c.notice.worker = ""
-		case c.notice.state == lofn.CallbackPending:
+		case n.worker != "":
+			s.hold(c, n.worker)
+			n.worker = ""
+		case n.state == lofn.CallbackPending:
 			s.line(c)
 		}
 		s.count(c, 0)
 	}
-	if c.state != lofn.CallDead {
+	if c.state() != lofn.CallDead {
 		s.forgetRequest(c)
 	}
 }
@@ -45,7 +48,7 @@ func (s *state) settle(e *settled, at place) {
 func (s *state) close(c *call) {
 	s.unline(c)
 	s.release(c)
-	if c.state == lofn.CallRunning {
+	if c.state() == lofn.CallRunning {
 		c.function.counts.Running--
 	} else {
 		c.function.counts.Queued--
@@ -58,12 +61,12 @@ func (s *state) close(c *call) {
 func (s *state) count(c *call, outcomes int) {
 	counts := &c.function.counts
 	if outcomes == 0 {
-		if c.notice.state == lofn.CallbackPending {
+		if c.notice().state == lofn.CallbackPending {
 			counts.Callbacks++
 		}
 		return
 	}
-	switch c.state {
+	switch c.state() {
 	case lofn.CallSucceeded:
 		counts.Succeeded++
 	case lofn.CallFailed:
@@ -78,7 +81,9 @@ func (s *state) count(c *call, outcomes int) {
 
 func (s *state) forgetRequest(c *call) {
 	s.move(&c.request, place{})
-	s.discard(&c.body)
+	if c.rare != nil {
+		s.discard(&c.rare.body)
+	}
 }
 
 // discard leaves a blob to whoever removes what nobody refers to.
@@ -98,13 +103,13 @@ func (s *state) move(from *place, to place) {
 
 func (s *state) notify(e *notified) {
 	c := s.calls[e.id]
-	if c == nil || c.notice == nil || !c.state.Final() {
+	if c == nil || c.notice() == nil || !c.state().Final() {
 		return
 	}
 	s.unline(c)
 	s.release(c)
-	was := c.notice.state
-	n := c.notice
+	n := c.notice()
+	was := n.state
 	n.state, n.due, n.status, n.reason = e.state, e.due, e.status, e.reason
 	if n.state == lofn.CallbackPending {
 		s.line(c)
@@ -115,17 +120,22 @@ func (s *state) notify(e *notified) {
 
 func (s *state) redrive(e *redriven) {
 	c := s.calls[e.id]
-	if c == nil || c.state != lofn.CallDead || c.request.none() {
+	if c == nil || c.state() != lofn.CallDead || c.request.none() {
 		return
 	}
 	s.quiet(c)
 	s.move(&c.outcome, place{})
-	s.discard(&c.result)
+	if c.rare != nil {
+		s.discard(&c.rare.result)
+	}
 	c.function.counts.Dead--
 	c.expires = 0
-	c.standing = standing{due: e.at}
-	if c.notice != nil {
-		*c.notice = notice{url: c.notice.url, state: lofn.CallbackWaiting}
+	c.next, c.attempts, c.started, c.stop = e.at, 0, 0, false
+	if r := c.rare; r != nil {
+		r.status, r.reason, r.refusals, r.refusedSince = 0, "", 0, 0
+		if r.notice != nil {
+			*r.notice = notice{url: r.notice.url, state: lofn.CallbackWaiting}
+		}
 	}
 	s.open++
 	s.queued(c)
@@ -138,16 +148,16 @@ func (s *state) quiet(c *call) {
 		s.interrupt(c, errLeaseLost)
 		s.release(c)
 	}
-	if c.notice != nil && c.notice.state == lofn.CallbackPending {
+	if c.notice() != nil && c.notice().state == lofn.CallbackPending {
 		c.function.counts.Callbacks--
 	}
 }
 
 // remove forgets a call.
 func (s *state) remove(c *call) {
-	if c.state.Final() {
+	if c.state().Final() {
 		s.quiet(c)
-		if c.state == lofn.CallDead {
+		if c.state() == lofn.CallDead {
 			c.function.counts.Dead--
 		}
 	} else {
@@ -155,9 +165,11 @@ func (s *state) remove(c *call) {
 	}
 	s.move(&c.outcome, place{})
 	s.forgetRequest(c)
-	s.discard(&c.result)
-	if c.key != "" && s.keys[keyOf(c.function.ref, c.key)] == c {
-		delete(s.keys, keyOf(c.function.ref, c.key))
+	if c.rare != nil {
+		s.discard(&c.rare.result)
+	}
+	if key := c.known().key; key != "" && s.keys[keyOf(c.function.ref, key)] == c {
+		delete(s.keys, keyOf(c.function.ref, key))
 	}
 	c.function.calls--
 	c.expires = -1
@@ -166,7 +178,7 @@ func (s *state) remove(c *call) {
 
 // keep decides until when an outcome is kept.
 func (s *state) keep(c *call, ended int64) {
-	if c.state == lofn.CallDead {
+	if c.state() == lofn.CallDead {
 		if s.limits.KeepDead > 0 {
 			c.expires = ended + int64(s.limits.KeepDead)
 			s.dead.push(c)
@@ -200,7 +212,7 @@ func (s *state) expire(now int64) bool {
 			list.pop()
 			switch {
 			case c.expires != at: // redriven, or gone
-			case c.notice != nil && c.notice.state == lofn.CallbackPending:
+			case c.notice() != nil && c.notice().state == lofn.CallbackPending:
 				c.expires = now + grace
 				list.push(c)
 			default:

@@ -99,11 +99,11 @@ func (s *state) consistent(t *testing.T) {
 		if c.id != id {
 			t.Errorf("call %q is known as %q", c.id, id)
 		}
-		if !c.state.Final() {
+		if !c.state().Final() {
 			open++
 		}
-		if (c.index >= 0) == (c.lease != nil) && !(c.state.Final() && c.index < 0) {
-			t.Errorf("call %q is %s, at %d of its lane, leased to %v", id, c.state, c.index, c.lease)
+		if (c.index >= 0) == (c.lease != nil) && !(c.state().Final() && c.index < 0) {
+			t.Errorf("call %q is %s, at %d of its lane, leased to %v", id, c.state(), c.index, c.lease)
 		}
 		live += int64(c.request.length) + int64(c.outcome.length)
 	}
@@ -116,7 +116,7 @@ func (s *state) consistent(t *testing.T) {
 		}
 		for i := range f.lanes {
 			for at, c := range f.lanes[i].calls {
-				if c.index != at || s.calls[c.id] != c {
+				if int(c.index) != at || s.calls[c.id] != c {
 					t.Errorf("a lane of %s has call %q at %d, which says %d", f.ref, c.id, at, c.index)
 				}
 			}

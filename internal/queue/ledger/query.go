@@ -27,7 +27,7 @@ func (l *Ledger) requestPlace(id string) (place, error) {
 	defer l.mu.RUnlock()
 	c, err := l.call(id)
 	if err == nil && c.request.none() {
-		err = lofn.Errorf(lofn.NotFound, "the request of call %s is not kept any more: it is %s", id, c.state)
+		err = lofn.Errorf(lofn.NotFound, "the request of call %s is not kept any more: it is %s", id, c.state())
 	}
 	if err != nil {
 		return place{}, err
@@ -42,7 +42,7 @@ func (l *Ledger) outcome(ctx context.Context, id string) (*settled, error) {
 		defer l.mu.RUnlock()
 		c, err := l.call(id)
 		if err == nil && c.outcome.none() {
-			err = lofn.Errorf(lofn.Conflict, "call %s has no outcome yet: it is %s", id, c.state)
+			err = lofn.Errorf(lofn.Conflict, "call %s has no outcome yet: it is %s", id, c.state())
 		}
 		if err != nil {
 			return place{}, err
@@ -61,23 +61,24 @@ func (l *Ledger) outcome(ctx context.Context, id string) (*settled, error) {
 
 // status is what is known of a call without the log. The lock must be held.
 func (l *Ledger) status(c *call) lofn.CallStatus {
+	known := c.known()
 	s := lofn.CallStatus{
-		ID: c.id, Function: c.function.counts.Function, State: c.state, Attempts: int(c.standing.attempts), AcceptedAt: moment(c.accepted),
-		Status: c.standing.status, Reason: c.standing.reason, StartedAt: optional(c.standing.started),
+		ID: c.id, Function: c.function.counts.Function, State: c.state(), Attempts: int(c.attempts), AcceptedAt: moment(c.accepted),
+		Status: known.status, Reason: known.reason, StartedAt: optional(c.started),
 	}
-	if !c.state.Final() {
-		s.RefusedSince = optional(c.standing.refusedSince)
+	if !c.state().Final() {
+		s.RefusedSince = optional(known.refusedSince)
 	}
-	if c.state == lofn.CallQueued {
-		s.NextAt = optional(c.standing.due)
+	if c.state() == lofn.CallQueued {
+		s.NextAt = optional(c.next)
 	}
 	if c.expires > 0 {
 		s.ExpiresAt = optional(c.expires)
 	}
-	if c.notice != nil {
-		s.Callback = &lofn.CallbackStatus{URL: c.notice.url, State: c.notice.state, Attempts: int(c.notice.attempts), Status: c.notice.status, Reason: c.notice.reason}
-		if c.notice.state == lofn.CallbackPending {
-			s.Callback.NextAt = optional(c.notice.due)
+	if n := known.notice; n != nil {
+		s.Callback = &lofn.CallbackStatus{URL: n.url, State: n.state, Attempts: int(n.attempts), Status: n.status, Reason: n.reason}
+		if n.state == lofn.CallbackPending {
+			s.Callback.NextAt = optional(n.due)
 		}
 	}
 	return s
@@ -205,7 +206,7 @@ func (l *Ledger) match(q lofn.CallQuery) []string {
 	for id, c := range l.state.calls {
 		ref := c.function.ref
 		if (q.Namespace == "" || q.Namespace == ref.Namespace) && (q.Name == "" || q.Name == ref.Name) &&
-			(len(q.States) == 0 || slices.Contains(q.States, c.state)) {
+			(len(q.States) == 0 || slices.Contains(q.States, c.state())) {
 			hits = append(hits, hit{id, c.accepted})
 		}
 	}
@@ -223,15 +224,16 @@ func (l *Ledger) match(q lofn.CallQuery) []string {
 
 // Counts implements lofn.Queue.
 func (l *Ledger) Counts(yield func(lofn.Ref, lofn.QueueCounts)) {
-	l.mu.RLock()
+	now := time.Now()
+	l.mu.Lock() // for what a function remembers of its oldest call
 	all := make([]lofn.QueueCounts, 0, len(l.state.functions))
 	refs := make([]lofn.Ref, 0, len(l.state.functions))
 	for ref, f := range l.state.functions {
 		counts := f.counts
-		counts.Oldest = optional(f.oldest())
+		counts.Oldest = optional(f.oldest(now))
 		all, refs = append(all, counts), append(refs, ref)
 	}
-	l.mu.RUnlock()
+	l.mu.Unlock()
 	for i, counts := range all {
 		yield(refs[i], counts)
 	}

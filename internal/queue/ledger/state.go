@@ -86,11 +86,12 @@ func (s *state) worker(name string) *worker {
 
 // admit makes a call known.
 func (s *state) admit(id string, ref lofn.Ref, at int64, key string, print uint64, callback string) *call {
-	c := &call{id: id, function: s.function(ref), accepted: at, key: key, print: print, index: -1}
+	c := &call{id: id, function: s.function(ref), accepted: at, index: -1}
 	if callback != "" {
-		c.notice = &notice{url: callback, state: lofn.CallbackWaiting}
+		c.more().notice = &notice{url: callback, state: lofn.CallbackWaiting}
 	}
 	if key != "" {
+		c.more().key, c.more().print = key, print
 		s.keys[keyOf(ref, key)] = c
 	}
 	c.function.calls++
@@ -108,10 +109,12 @@ func (s *state) accept(e *accepted, at place) {
 		return
 	}
 	c = s.admit(e.id, e.function, e.at, e.key, e.print, e.callback)
-	c.body = e.blob
-	c.standing = e.standing
-	if c.standing.due == 0 {
-		c.standing.due = e.at
+	if e.blob != "" {
+		c.more().body = e.blob
+	}
+	c.next = e.at
+	if e.standing != (standing{}) {
+		c.stand(e.standing)
 	}
 	s.move(&c.request, at)
 	c.function.counts.Accepted++
@@ -124,7 +127,7 @@ func (s *state) accept(e *accepted, at place) {
 
 // queued puts a call without an outcome into its lane.
 func (s *state) queued(c *call) {
-	c.state = lofn.CallQueued
+	c.stage = stageOf(lofn.CallQueued)
 	c.function.counts.Queued++
 	s.line(c)
 }
@@ -132,7 +135,7 @@ func (s *state) queued(c *call) {
 // line has a call wait in its lane, for its next delivery or that of its
 // callback.
 func (s *state) line(c *call) {
-	l := c.function.lane(c.state.Final())
+	l := c.function.lane(c.state().Final())
 	heap.Push(l, c)
 	s.alarm(l)
 }
@@ -142,8 +145,8 @@ func (s *state) unline(c *call) {
 	if c.index < 0 {
 		return
 	}
-	l := c.function.lane(c.state.Final())
-	heap.Remove(l, c.index)
+	l := c.function.lane(c.state().Final())
+	heap.Remove(l, int(c.index))
 	s.alarm(l)
 }
 
@@ -198,14 +201,14 @@ func (s *state) lease(e *leased) {
 		switch {
 		case c == nil:
 			// The copy that comes later says how it stands.
-		case e.callback && c.notice != nil && c.state.Final():
+		case e.callback && c.notice() != nil && c.state().Final():
 			s.unline(c)
-			c.notice.attempts++
+			c.notice().attempts++
 			s.hold(c, e.worker)
-		case !c.state.Final():
+		case !c.state().Final():
 			s.unline(c)
-			c.standing.attempts++
-			c.standing.started = e.at
+			c.attempts++
+			c.started = e.at
 			s.run(c, e.worker)
 		}
 	}
@@ -214,11 +217,11 @@ func (s *state) lease(e *leased) {
 // run has a call that waited be under way.
 func (s *state) run(c *call, worker string) {
 	s.unline(c)
-	if c.state == lofn.CallQueued {
+	if c.state() == lofn.CallQueued {
 		c.function.counts.Queued--
 		c.function.counts.Running++
 	}
-	c.state = lofn.CallRunning
+	c.stage = stageOf(lofn.CallRunning)
 	s.hold(c, worker)
 }
 
@@ -239,22 +242,22 @@ func (s *state) release(c *call) {
 
 func (s *state) retry(e *retried) {
 	c := s.calls[e.id]
-	if c == nil || c.state != lofn.CallRunning {
+	if c == nil || c.state() != lofn.CallRunning {
 		return
 	}
 	s.release(c)
-	st := &c.standing
-	st.due, st.status, st.reason = e.due, e.status, e.reason
+	r := c.more()
+	c.next, r.status, r.reason = e.due, e.status, e.reason
 	c.function.counts.Running--
 	if e.refused {
-		st.attempts--
-		st.refusals++
+		c.attempts--
+		r.refusals++
 		// Without an answer it was cut off, and not the function's doing.
-		if st.refusedSince == 0 && e.status != 0 {
-			st.refusedSince = e.at
+		if r.refusedSince == 0 && e.status != 0 {
+			r.refusedSince = e.at
 		}
 	} else {
-		st.refusedSince = 0
+		r.refusedSince = 0
 		c.function.counts.Retries++
 	}
 	s.queued(c)
@@ -271,7 +274,7 @@ func (s *state) void(e *voided) {
 	for c := range w.calls {
 		s.interrupt(c, errLeaseLost)
 		s.release(c)
-		if !c.state.Final() {
+		if !c.state().Final() {
 			c.function.counts.Running--
 			s.queued(c)
 		} else {
@@ -282,11 +285,11 @@ func (s *state) void(e *voided) {
 
 func (s *state) stop(e *stopped) {
 	c := s.calls[e.id]
-	if c == nil || c.state.Final() {
+	if c == nil || c.state().Final() {
 		return
 	}
-	c.standing.stop = true
-	if c.state == lofn.CallRunning {
+	c.stop = true
+	if c.state() == lofn.CallRunning {
 		s.interrupt(c, lofn.ErrCancelled)
 	}
 }

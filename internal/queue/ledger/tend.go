@@ -151,13 +151,13 @@ func (l *Ledger) copy(p *page, record uint64, data []byte) error {
 		case *accepted:
 			if c := l.state.calls[e.id]; c != nil && c.request == at {
 				e.standing = c.snapshot()
-				e.key, e.print = c.key, c.print
+				e.key, e.print = c.known().key, c.known().print
 				p.add(e, e.id)
 			}
 		case *settled:
 			if c := l.state.calls[e.id]; c != nil && c.outcome == at {
-				if c.notice != nil {
-					e.notice = *c.notice
+				if n := c.notice(); n != nil {
+					e.notice = *n
 					if c.lease != nil {
 						e.notice.worker = c.lease.name
 					}
@@ -169,12 +169,22 @@ func (l *Ledger) copy(p *page, record uint64, data []byte) error {
 	return err
 }
 
-// snapshot is the standing with the lease.
+// snapshot is how the call stands, and who has it.
 func (c *call) snapshot() standing {
-	s := c.standing
-	if c.state == lofn.CallRunning && c.lease != nil {
+	known := c.known()
+	s := standing{attempts: uint64(c.attempts), refusals: known.refusals, due: c.next, started: c.started,
+		status: known.status, reason: known.reason, stop: c.stop, refusedSince: known.refusedSince}
+	if c.state() == lofn.CallRunning && c.lease != nil {
 		s.worker = c.lease.name
-		// Taking the lease in again counts no attempt.
 	}
 	return s
+}
+
+// stand is the way back, but for who has it.
+func (c *call) stand(s standing) {
+	c.attempts, c.next, c.started, c.stop = uint32(s.attempts), s.due, s.started, s.stop
+	if s.status != 0 || s.reason != "" || s.refusals != 0 || s.refusedSince != 0 {
+		r := c.more()
+		r.status, r.reason, r.refusals, r.refusedSince = s.status, s.reason, s.refusals, s.refusedSince
+	}
 }

@@ -206,7 +206,7 @@ func (s *state) inherit(old *state, worker string) {
 		}
 		d.of = c
 		s.mine[c] = d
-		if c.standing.stop {
+		if c.stop {
 			d.cancel(lofn.ErrCancelled)
 		}
 	}
