@@ -77,7 +77,8 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		link.name = redacted(c.URL)
 		options = c.remote()
 	} else {
-		link.limit, link.failure = embeddedTime, c.Engine.Failure
+		// It is started anew where that is needed, and says so itself.
+		link.limit, link.level, link.failure = embeddedTime, slog.LevelDebug, c.Engine.Failure
 	}
 	if err := link.connect(options...); err != nil {
 		return nil, c.unconnected(link, err)
