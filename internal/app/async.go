@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,8 @@ type QueueOptions struct {
 	// and Replicas how many servers of a cluster keep a copy. All may be empty.
 	Credentials, CA, Stream string
 	Replicas                int
-	Limits                  lofn.QueueLimits
+	// Limits are the default ones if they are zero.
+	Limits lofn.QueueLimits
 }
 
 // async is what makes the calls that nobody waits for.
@@ -100,7 +102,7 @@ func (p *platform) openQueue(ctx context.Context) error {
 	if err == nil {
 		var q *ledger.Ledger
 		if q, err = ledger.Open(ctx, ledger.Config{
-			Log: log, Blobs: blobs, Limits: o.Limits, Worker: a.identity, Dead: p.isGone, Shared: o.URL != "", Due: a.worker.Poke, Logger: p.log,
+			Log: log, Blobs: blobs, Limits: cmp.Or(o.Limits, lofn.DefaultQueueLimits), Worker: a.identity, Dead: p.isGone, Shared: o.URL != "", Due: a.worker.Poke, Logger: p.log,
 		}); err == nil {
 			a.log = log
 			a.queue.attach(q)

@@ -93,6 +93,7 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	if err := l.catchUp(ctx); err != nil {
 		return nil, err
 	}
+	l.state.startCounting(nil)
 	l.bury(ctx)
 	go l.sweep(l.blobs())
 	life, stop := context.WithCancel(context.Background())
