@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,6 +30,8 @@ type rig struct {
 	worker *queue.Worker
 	// wrap, if it is set, stands between the queue and the worker's deliveries.
 	wrap func(lofn.Delivery) lofn.Delivery
+	// failing is how many more times the queue cannot be asked.
+	failing atomic.Int64
 	// stop has the worker take nothing more.
 	stop context.CancelFunc
 	// statuses and callbacks are what the hooks were told.
@@ -92,6 +95,9 @@ func (b *rig) run() {
 
 // Take is the queue's, with what wraps its deliveries.
 func (b *rig) Take(ctx context.Context, lane lofn.Lane, most int) ([]lofn.Delivery, error) {
+	if b.failing.Add(-1) >= 0 {
+		return nil, errors.New("the queue cannot be read")
+	}
 	deliveries, err := b.queue.Take(ctx, lane, most)
 	for i, d := range deliveries {
 		if b.wrap != nil {
