@@ -84,8 +84,8 @@ func (t callTask) make(_ *line, d lofn.Delivery) lofn.Settlement {
 	return s
 }
 
-// try has the gateway serve the call. It panics to end an answer that the
-// function broke off.
+// try has the gateway serve the call, which panics where it breaks an answer off
+// that the function broke off.
 func (t callTask) try(ctx context.Context, a *attempt) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
