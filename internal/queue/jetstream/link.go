@@ -26,6 +26,10 @@ const (
 	// insistTime is how long a request is made again that was not answered: long
 	// enough for a cluster to choose a new leader.
 	insistTime = 30 * time.Second
+	// pingTime is how often a server is asked whether it is there; a connection on
+	// which it did not answer twice is given up. That is less than the time after
+	// which others take this process for dead.
+	pingTime = 5 * time.Second
 	// reconnectWait is the pause between attempts to connect again.
 	reconnectWait = 50 * time.Millisecond
 )
@@ -65,6 +69,8 @@ func (k *link) connect(options ...nats.Option) (err error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		nats.PingInterval(pingTime),
+		nats.MaxPingsOutstanding(2),
 		nats.IgnoreAuthErrorAbort(),
 		// Nothing is kept to be sent later: what was not sent is known not to be.
 		nats.ReconnectBufSize(-1),

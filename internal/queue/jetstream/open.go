@@ -164,6 +164,9 @@ func (l *Log) open(ctx context.Context, c Config) error {
 
 // unopened is translate for an Open. One that took too long may be tried again.
 func (k *link) unopened(ctx context.Context, err error) error {
+	if errors.Is(err, jetstream.ErrInvalidStreamName) {
+		return lofn.Errorf(lofn.Invalid, "the name of the queue's stream cannot be: use letters, digits, '-' and '_': %w", err)
+	}
 	err = k.translate(ctx, err, "the queue cannot be opened")
 	if err != nil && lofn.CodeOf(err) == lofn.DeadlineExceeded {
 		return lofn.Errorf(lofn.Unavailable, "%w", err)
