@@ -62,8 +62,8 @@ func newLink(name string, log *slog.Logger) *link {
 	return k
 }
 
-// connect makes the connection. The options say where to.
-func (k *link) connect(options ...nats.Option) (err error) {
+// connect makes the connection, to one of the URLs or to where the options say.
+func (k *link) connect(urls string, options ...nats.Option) (err error) {
 	options = append(options,
 		nats.Name("lofn queue"),
 		nats.MaxReconnects(-1),
@@ -83,7 +83,7 @@ func (k *link) connect(options ...nats.Option) (err error) {
 			k.log.Warn("queue: connection", "to", k.name, "error", err)
 		}),
 	)
-	if k.conn, err = nats.Connect("", options...); err != nil {
+	if k.conn, err = nats.Connect(urls, options...); err != nil {
 		return err
 	}
 	k.js, err = jetstream.New(k.conn, jetstream.WithDefaultTimeout(k.limit))

@@ -47,7 +47,7 @@ func (l *Log) Append(ctx context.Context, after uint64, data []byte, urgent bool
 	}
 	failure := l.link.failure()
 	number, err := l.publish(ctx, after, data)
-	if err != nil && failure.Err() != nil {
+	if failure.Err() != nil && lofn.CodeOf(err) == lofn.DeadlineExceeded {
 		return 0, l.failed(ctx, after, err)
 	}
 	if err == nil && l.engine != nil {

@@ -57,6 +57,20 @@ func testCancelRunning(t *testing.T, s Storage) {
 	}
 	succeeded(t, d, "too late")
 	wantState(t, q, id, lofn.CallSucceeded)
+	// With a large answer, too, that was written before.
+	id = submit(t, q, "echo")
+	d = take(t, q, lane("echo"), id)
+	body := d.Spool()
+	if _, err := body.Write(pattern(200 << 10)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Cancel(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	<-d.Context().Done()
+	mustSettle(t, d, lofn.Settlement{State: lofn.CallSucceeded, Status: 200, Body: body})
+	r, err := q.Result(t.Context(), id)
+	checkBody(t, "an answer", r.Body, err, 200<<10)
 }
 
 func testCancelEnded(t *testing.T, s Storage) {
