@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,6 +42,8 @@ type async struct {
 	// identity is what names of this platform's workers begin with.
 	identity string
 	taking   *work
+	// succeeded says that another process has the data folder, or is about to.
+	succeeded atomic.Bool
 	// opening is under way while a server elsewhere does not answer.
 	opening *work
 }
@@ -122,8 +125,12 @@ func (p *platform) blobs(ctx context.Context, log *jetstream.Log) (ledger.Blobs,
 }
 
 // isGone reports whether a worker is a process before this one that has ended:
-// only one at a time has the data folder.
+// only one at a time has the data folder. The one that comes after it may work
+// already.
 func (p *platform) isGone(worker string) bool {
+	if p.async.succeeded.Load() {
+		return false
+	}
 	if !strings.HasPrefix(worker, p.async.identity+"/") {
 		return p.options.Queue.URL == "" // the folder was copied
 	}
@@ -145,10 +152,20 @@ func (p *platform) workers() (names []string) {
 // restAsync takes no more calls from the queue. Those under way go on, and are
 // settled in whatever process has the queue then.
 func (p *platform) restAsync() {
+	p.async.succeeded.Store(true)
 	p.async.opening.stop()
 	p.async.taking.stop()
 	if q, err := p.async.queue.current(); err == nil {
 		q.Share()
+	}
+}
+
+// resumeAsync takes calls again, after another process failed to.
+func (p *platform) resumeAsync() {
+	p.async.succeeded.Store(false)
+	p.async.taking.start()
+	if _, err := p.async.queue.current(); err != nil {
+		p.async.opening.start()
 	}
 }
 

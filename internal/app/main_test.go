@@ -25,6 +25,9 @@ const roleVariable = "LOFN_TEST_ROLE"
 // prometheusVariable is the address of the Prometheus that a platform asks.
 const prometheusVariable = "LOFN_TEST_PROMETHEUS"
 
+// natsVariable is the URL of the NATS server that keeps a platform's queue.
+const natsVariable = "LOFN_TEST_NATS"
+
 // neverReady as the time zone of a platform, which functions get too, keeps
 // them from listening.
 const neverReady = "Never/Ready"
@@ -60,6 +63,7 @@ func runPlatform() {
 	err := app.Run(ctx, app.Options{
 		Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", Data: os.Args[1], Provider: "process",
 		PrometheusURL: os.Getenv(prometheusVariable),
+		Queue:         app.QueueOptions{URL: os.Getenv(natsVariable), Limits: lofn.DefaultQueueLimits},
 		Release:       "test", Commit: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Ready:   func(info app.Info) { _ = json.NewEncoder(os.Stdout).Encode(started{info, os.Getpid()}) },
 		Upgrade: upgrade,
@@ -72,7 +76,7 @@ func runPlatform() {
 }
 
 // runFunction answers with its variable "answer" and the secret that the path
-// names, if any.
+// names, if any. Under /visit the answer is that of the URL in the query.
 func runFunction() {
 	if os.Getenv("TZ") == neverReady {
 		select {}
@@ -91,6 +95,10 @@ func runFunction() {
 				return
 			}
 			_, _ = w.Write(value)
+			return
+		}
+		if r.URL.Path == "/visit" {
+			visit(w, r)
 			return
 		}
 		if err := http.NewResponseController(w).EnableFullDuplex(); err == nil && r.URL.Path == "/begun" {
@@ -112,4 +120,22 @@ func runFunction() {
 	}()
 	_ = server.Serve(l)
 	os.Exit(0)
+}
+
+// visit answers as the URL in the query does.
+func visit(w http.ResponseWriter, r *http.Request) {
+	there, err := http.NewRequestWithContext(r.Context(), http.MethodPost, r.URL.Query().Get("url"), r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	there.Header = r.Header
+	resp, err := http.DefaultClient.Do(there)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer resp.Body.Close()
+	w.WriteHeader(resp.StatusCode)
+	_, _ = io.Copy(w, resp.Body)
 }

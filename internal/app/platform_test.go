@@ -3,6 +3,7 @@ package app_test
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -41,6 +42,8 @@ type platform struct {
 	notify string
 	// prometheus is the address of the one that it asks, if not empty.
 	prometheus string
+	// nats is the URL of the server that has its queue, if not empty.
+	nats string
 	started
 	// later are the lines that further processes print when they serve.
 	later  chan started
@@ -96,7 +99,7 @@ func (p *platform) start() {
 	p.Helper()
 	p.stderr = said{}
 	p.cmd = exec.Command(p.program, p.data)
-	p.cmd.Env = append(os.Environ(), roleVariable+"=platform", "NOTIFY_SOCKET="+p.notify, prometheusVariable+"="+p.prometheus)
+	p.cmd.Env = append(os.Environ(), roleVariable+"=platform", "NOTIFY_SOCKET="+p.notify, prometheusVariable+"="+p.prometheus, natsVariable+"="+p.nats)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
@@ -128,7 +131,7 @@ func (p *platform) start() {
 func (p *platform) startInVain() string {
 	p.Helper()
 	cmd := exec.CommandContext(p.Context(), os.Args[0], p.data)
-	cmd.Env = append(os.Environ(), roleVariable+"=platform", prometheusVariable+"="+p.prometheus)
+	cmd.Env = append(os.Environ(), roleVariable+"=platform", prometheusVariable+"="+p.prometheus, natsVariable+"="+p.nats)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if out, err := cmd.Output(); err == nil || len(out) > 0 {
@@ -255,7 +258,8 @@ func functionImage(config func(*v1.Config, *v1.ConfigFile)) (v1.Image, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
+	// Compressing so large a program takes longer than all the rest.
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil }, tarball.WithCompressionLevel(gzip.NoCompression))
 	if err != nil {
 		return nil, err
 	}
