@@ -38,17 +38,24 @@ type Bucket struct {
 // Bucket opens the bodies that belong to the log, with as many copies.
 func (l *Log) Bucket(ctx context.Context) (*Bucket, error) {
 	b := &Bucket{link: l.link, name: l.name}
+	replicas := l.stream.CachedInfo().Config.Replicas
 	err := l.link.ask(ctx, "the store of large bodies cannot be opened", func(ctx context.Context) (err error) {
 		_, err = l.link.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
 			Bucket:      b.name,
 			Description: "large bodies of lofn's asynchronous calls",
 			Storage:     jetstream.FileStorage,
-			Replicas:    l.stream.CachedInfo().Config.Replicas,
+			Replicas:    replicas,
 		})
 		if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 			return err
 		}
-		b.stream, err = l.link.js.Stream(ctx, "OBJ_"+b.name)
+		if b.stream, err = l.link.js.Stream(ctx, "OBJ_"+b.name); err != nil {
+			return err
+		}
+		if has := b.stream.CachedInfo().Config; has.Replicas != replicas {
+			has.Replicas = replicas
+			b.stream, err = l.link.js.UpdateStream(ctx, has)
+		}
 		return err
 	})
 	if err != nil {

@@ -65,8 +65,10 @@ func (b *bucketBlob) publish(m *nats.Msg) error {
 	})
 }
 
-// Commit implements ledger.Blob.
+// Commit implements ledger.Blob. It does not end with the context: what was
+// written whole is to be kept.
 func (b *bucketBlob) Commit() error {
+	b.ctx = context.WithoutCancel(b.ctx)
 	if err := b.flush(); err != nil {
 		return err
 	}

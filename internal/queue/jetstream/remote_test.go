@@ -1,6 +1,7 @@
 package jetstream_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +45,28 @@ func TestNothingIsSentLater(t *testing.T) {
 	// Whatever was kept back would have been sent before this.
 	mustAppend(t, l, 1, "b")
 	mustRead(t, l, 1, "1:a", "2:b")
+}
+
+// A server that says nothing leaves it open what became of a record, and the log
+// tells.
+func TestSilentServer(t *testing.T) {
+	server := startServer(t)
+	l := server.open(t)
+	mustAppend(t, l, 0, "a")
+	if err := server.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := l.Append(ctx, 1, []byte("b"), false); err == nil || lofn.CodeOf(err) != lofn.DeadlineExceeded {
+		t.Errorf("Append: %v, want code DeadlineExceeded", err)
+	}
+	if err := server.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	last := appendSomehow(t, l, 1)
+	mustRead(t, l, 1, "1:a", "2:b", "3:after")
+	mustBeBehind(t, l, last-1)
 }
 
 // A server is killed again and again while somebody appends: what was
@@ -160,6 +184,7 @@ func TestServersThatWillNotDo(t *testing.T) {
 
 	single := startServer(t)
 	wantError(t, jetstream.Config{URL: single.url, Replicas: 3}, lofn.Invalid, "3 copies", "cluster")
+	wantError(t, jetstream.Config{URL: single.url, Stream: "a b"}, lofn.Invalid, "letters")
 	single.open(t)
 	wantError(t, jetstream.Config{URL: single.url, Replicas: 3}, lofn.Invalid, "3 copies", "cluster")
 
