@@ -121,6 +121,10 @@ func (a *attempt) settlement(ctx context.Context) lofn.Settlement {
 	case a.status == http.StatusTooManyRequests:
 		a.refused(&s, a.reason())
 		a.keep(&s)
+	case a.internal() && a.status == http.StatusServiceUnavailable:
+		// No replica took it, so it is not the call that is at fault.
+		a.refused(&s, a.reason())
+		a.keep(&s)
 	case a.internal() && a.status == http.StatusNotFound:
 		s.State, s.Reason = lofn.CallDead, fmt.Sprintf("function %s is not deployed any more: deploy it and redrive the call, or drop it", a.call.Function)
 		a.keep(&s)
@@ -177,8 +181,8 @@ const patience = 24 * time.Hour
 // leastRefusal is the least time until a call is offered again.
 const leastRefusal = time.Second
 
-// refused has a call offered again that the function had no room for, or the
-// disk for its answer. That was no attempt. The longer it goes on, the longer
+// refused has a call offered again that the function had no room or no replica
+// for, or the disk for its answer. That was no attempt. The longer it goes on, the longer
 // are the waits.
 func (a *attempt) refused(s *lofn.Settlement, reason string) {
 	async, now := &a.policy.Async, time.Now()

@@ -34,24 +34,28 @@ func (t callTask) room(l *line) int {
 	return l.window.allows(policy.MaxInflight, replicas, max(calls-l.calls, 0))
 }
 
-// longestPause bounds how long a function is left alone.
-const longestPause = time.Minute
+const (
+	// firstPause is how long a function is left alone that refuses even a single
+	// call. It is short, since it may be that call which is refused. If others
+	// are refused too the pause doubles, up to longestPause.
+	firstPause   = time.Second
+	longestPause = 5 * time.Second
+)
 
-// learn has the function get fewer calls if it has too many. One that refuses
-// even a single call is left alone until that one is due again, or for a while
-// at least.
+// learn has the function get fewer calls if it has too many.
 func (t callTask) learn(l *line, round int, s lofn.Settlement) {
 	switch s.Status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if l.window.cut(round, l.under) && s.Refused {
-			l.until = earlier(s.Due, time.Now().Add(longestPause))
+			l.pause = min(max(2*l.pause, firstPause), longestPause)
+			l.until = earlier(s.Due, time.Now().Add(l.pause))
 		}
 		return
 	}
 	if s.Status == 0 {
 		return
 	}
-	l.until = time.Time{}
+	l.until, l.pause = time.Time{}, 0
 	if l.full && s.Status < http.StatusInternalServerError {
 		replicas, _ := t.Functions.Room(l.lane.Function)
 		l.window.grow(t.policy(l.lane.Function).MaxInflight, replicas)

@@ -53,8 +53,10 @@ type line struct {
 	listed, taking, stuck bool
 	// full says that it could do more if its window were wider.
 	full bool
-	// until is when it may have more, after it refused some.
+	// until is when it may have more, after it refused some, and pause how long
+	// that was the last time.
 	until time.Time
+	pause time.Duration
 	// idle is since when it has had nothing.
 	idle time.Time
 }

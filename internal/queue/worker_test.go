@@ -175,6 +175,18 @@ func TestARefusalIsNoAttempt(t *testing.T) {
 	})
 }
 
+// TestAFunctionThatCannotStart has its calls wait: none of them was at it.
+func TestAFunctionThatCannotStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := status(503, lofn.HeaderInternal, "gateway")
+		b := start(t, queue.Config{Gateway: answers(down, down, down, status(200))})
+		b.declare(echo, 1, annotated(lofn.AnnotationRetryAttempts, "1"))
+		if s := b.outcome(b.submit(lofn.Call{}, "")); s.State != lofn.CallSucceeded || s.Attempts != 1 {
+			t.Errorf("it came to %+v", s)
+		}
+	})
+}
+
 func TestACallThatIsRefusedForADayDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, queue.Config{Gateway: answers(status(429))})
