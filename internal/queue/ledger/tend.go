@@ -55,9 +55,10 @@ func (l *Ledger) watch(ctx context.Context) {
 // bury takes the calls of workers that are dead, or silent for too long.
 func (l *Ledger) bury(ctx context.Context) {
 	var gone []*op
+	calls := make(map[string]int)
 	for name, w := range l.state.workers {
 		if l.isGone(name) {
-			l.Logger.Warn("queue: another process that was making calls is gone; they are made again", "worker", name, "calls", len(w.calls))
+			calls[name] = len(w.calls)
 			gone = append(gone, &op{done: make(chan struct{}), plan: func(p *page) error {
 				if l.isGone(name) {
 					p.add(&voided{name})
@@ -67,6 +68,11 @@ func (l *Ledger) bury(ctx context.Context) {
 		}
 	}
 	l.commit(ctx, gone)
+	for name, n := range calls {
+		if l.state.workers[name] == nil { // else the disk is full, say
+			l.Logger.Warn("queue: another process that was making calls is gone; they are made again", "worker", name, "calls", n)
+		}
+	}
 }
 
 // isGone reports whether a worker has leases that it is not going to settle.
