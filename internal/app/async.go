@@ -100,7 +100,8 @@ func (p *platform) openQueue(ctx context.Context) error {
 	if err == nil {
 		var q *ledger.Ledger
 		if q, err = ledger.Open(ctx, ledger.Config{
-			Log: log, Blobs: blobs, Limits: o.Limits, Worker: a.identity, Dead: p.isGone, Shared: o.URL != "", Due: a.worker.Poke, Logger: p.log,
+			Log: log, Blobs: blobs, Limits: o.Limits, Worker: a.identity, Dead: p.isGone, Shared: o.URL != "", Alone: o.URL == "" && p.before == nil,
+			Due: a.worker.Poke, Logger: p.log,
 		}); err == nil {
 			a.log = log
 			a.queue.attach(q)

@@ -31,6 +31,9 @@ type Config struct {
 	// Shared says that others may write to the log too. Without it nobody looks
 	// for what they wrote, unless one is known to be there.
 	Shared bool
+	// Alone says that no other process writes blobs, so that those are garbage to
+	// which nobody refers.
+	Alone bool
 	// CleanAbove is how long the log may become before what is live in it is
 	// copied together, in bytes, DefaultCleanAbove if 0.
 	CleanAbove int64
@@ -94,7 +97,7 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 		return nil, err
 	}
 	l.bury(ctx)
-	go l.sweep(l.blobs())
+	l.sweep(ctx)
 	life, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	go l.run(life)
@@ -143,10 +146,25 @@ func (l *Ledger) Abandon() {
 
 var errLeaseLost = &lofn.Error{Code: lofn.Conflict, Text: "the lease on the call was lost: this process was taken for dead, and another one makes the call"}
 
+// orphanAge is how long nothing was written to a blob that nobody refers to
+// before it is one that a process left which has ended: one that is still being
+// written belongs to a call that is not accepted yet.
+const orphanAge = 24 * time.Hour
+
+// sweep removes blobs that nobody refers to. It is called before this process
+// writes any.
+func (l *Ledger) sweep(ctx context.Context) {
+	known := l.blobs()
+	if l.Alone {
+		orphans := l.orphans(ctx, known, 0)
+		go l.removeBlobs(orphans)
+		return
+	}
+	go func() { l.removeBlobs(l.orphans(context.Background(), known, orphanAge)) }()
+}
+
 // blobs are the ones that calls refer to.
 func (l *Ledger) blobs() map[string]bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
 	names := make(map[string]bool)
 	for _, c := range l.state.calls {
 		known := c.known()
@@ -155,17 +173,12 @@ func (l *Ledger) blobs() map[string]bool {
 	return names
 }
 
-// orphanAge is how long nothing was written to a blob that nobody refers to
-// before it is one that a process left which has ended: one that is still being
-// written belongs to a call that is not accepted yet.
-const orphanAge = 24 * time.Hour
-
-// sweep removes blobs that nobody refers to, known being those to which
-// somebody does.
-func (l *Ledger) sweep(known map[string]bool) {
-	for name, touched := range l.Blobs.Names(context.Background()) {
-		if !known[name] && time.Since(touched) > orphanAge {
-			l.removeBlobs([]string{name})
+// orphans are the blobs that are not known, and that old.
+func (l *Ledger) orphans(ctx context.Context, known map[string]bool, age time.Duration) (names []string) {
+	for name, touched := range l.Blobs.Names(ctx) {
+		if !known[name] && (age == 0 || time.Since(touched) > age) {
+			names = append(names, name)
 		}
 	}
+	return names
 }
