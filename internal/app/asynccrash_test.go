@@ -99,7 +99,7 @@ func (s *promises) verify(p *platform) (ends map[string]lofn.CallStatus, twice i
 // TestKilledAtAnyMomentNoAcceptedCallIsLost kills the platform again and again
 // while calls are submitted and made. LOFN_CRASH_ROUNDS sets how often.
 func TestKilledAtAnyMomentNoAcceptedCallIsLost(t *testing.T) {
-	rounds := 3
+	rounds := 4
 	if text := os.Getenv("LOFN_CRASH_ROUNDS"); text != "" {
 		var err error
 		if rounds, err = strconv.Atoi(text); err != nil {
@@ -114,6 +114,7 @@ func TestKilledAtAnyMomentNoAcceptedCallIsLost(t *testing.T) {
 	p.push("fn:latest", nil)
 	p.visiting("fn", nil)
 	for round := range rounds {
+		p.must(200, "GET", "/function/fn", "") // so that calls are made, too
 		submitted := make(chan struct{})
 		go func() {
 			defer close(submitted)
