@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,6 +43,10 @@ type async struct {
 	taking   *work
 	// opening is under way while a server elsewhere does not answer.
 	opening *work
+	// lent says that another process has the data folder, or is about to, and
+	// sharing is held while the queue is told.
+	lent    atomic.Bool
+	sharing sync.Mutex
 }
 
 // openAsync opens the queue. A server elsewhere that does not answer is asked
@@ -100,11 +106,17 @@ func (p *platform) openQueue(ctx context.Context) error {
 	if err == nil {
 		var q *ledger.Ledger
 		if q, err = ledger.Open(ctx, ledger.Config{
-			Log: log, Blobs: blobs, Limits: o.Limits, Worker: a.identity, Dead: p.isGone, Shared: o.URL != "", Alone: o.URL == "" && p.before == nil,
+			Log: log, Blobs: blobs, Limits: o.Limits, Worker: a.identity, Dead: p.isGone, Shared: o.URL != "" || p.before != nil, Alone: o.URL == "" && p.before == nil,
 			Due: a.worker.Poke, Logger: p.log,
 		}); err == nil {
 			a.log = log
 			a.queue.attach(q)
+			if p.before != nil {
+				go func() {
+					<-p.before.gone
+					p.share()
+				}()
+			}
 			return nil
 		}
 	}
@@ -121,8 +133,12 @@ func (p *platform) blobs(ctx context.Context, log *jetstream.Log) (ledger.Blobs,
 }
 
 // isGone reports whether a worker is a process before this one that has ended:
-// only one at a time has the data folder.
+// only one at a time has the data folder. One that has handed it over does not
+// know.
 func (p *platform) isGone(worker string) bool {
+	if p.async.lent.Load() {
+		return false
+	}
 	if !strings.HasPrefix(worker, p.async.identity+"/") {
 		return p.options.Queue.URL == "" // the folder was copied
 	}
@@ -146,8 +162,31 @@ func (p *platform) workers() (names []string) {
 func (p *platform) restAsync() {
 	p.async.opening.stop()
 	p.async.taking.stop()
-	if q, err := p.async.queue.current(); err == nil {
+	p.async.lent.Store(true)
+	p.share()
+}
+
+// takeBackAsync is the way back.
+func (p *platform) takeBackAsync() {
+	p.async.lent.Store(false)
+	p.share()
+	p.async.taking.start()
+}
+
+// share tells the queue whether other processes write to it: the one that has
+// the data folder, or the one that had it before, which clients may still ask to
+// submit calls.
+func (p *platform) share() {
+	a := &p.async
+	a.sharing.Lock()
+	defer a.sharing.Unlock()
+	q, err := a.queue.current()
+	switch {
+	case err != nil:
+	case a.lent.Load():
 		q.Share()
+	case p.options.Queue.URL == "" && p.before.isGone():
+		q.Unshare()
 	}
 }
 

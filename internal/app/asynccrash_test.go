@@ -63,6 +63,7 @@ func (s *promises) submitOne(p *platform, id string) bool {
 		s.kept[id] = want
 	case 0, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		s.unknown[id] = want
+		p.Logf("DEBUG %s %d %s", id, status, answer)
 	default:
 		p.Errorf("call %s: %d %s", id, status, answer)
 	}

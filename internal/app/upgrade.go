@@ -84,7 +84,7 @@ func (p *platform) takeBack(ctx context.Context) {
 		err := p.reopen(ctx)
 		if err == nil {
 			p.collecting.start()
-			p.async.taking.start()
+			p.takeBackAsync()
 			p.gate.set(passing)
 			return
 		}

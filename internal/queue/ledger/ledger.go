@@ -63,8 +63,8 @@ type Ledger struct {
 	done    chan struct{}
 	stop    context.CancelFunc
 
-	// shared says that others may write to the log too.
-	shared atomic.Bool
+	// shared says whether others may write to the log too.
+	shared atomic.Int32
 
 	// mu is held for writing by the committer while it changes the state, and
 	// for reading by everybody who looks at it.
@@ -91,7 +91,9 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	}
 	l := &Ledger{Config: c, cache: newCache(), buffers: newBuffers(), queue: newOpQueue(), done: make(chan struct{})}
 	l.worker = l.newName()
-	l.shared.Store(c.Shared)
+	if c.Shared {
+		l.Share()
+	}
 	l.state = l.emptyState()
 	if err := l.catchUp(ctx); err != nil {
 		return nil, err
@@ -122,7 +124,17 @@ func (l *Ledger) WorkerName() string {
 }
 
 // Share has it look for what others write from now on, as Config.Shared does.
-func (l *Ledger) Share() { l.shared.Store(true) }
+func (l *Ledger) Share() { l.shared.Store(shared) }
+
+// Unshare says that the others are gone: what they wrote is looked for once more.
+func (l *Ledger) Unshare() { l.shared.CompareAndSwap(shared, wasShared) }
+
+// What is known of other processes that write to the log.
+const (
+	notShared = iota
+	shared
+	wasShared
+)
 
 // Close gives back what this process has leased, and ends it. The log stays
 // open.

@@ -40,14 +40,18 @@ func (l *Ledger) beat(ctx context.Context) {
 // watch reads what others wrote, if there may be others, and takes the calls of
 // those that are dead.
 func (l *Ledger) watch(ctx context.Context) {
-	if !l.shared.Load() && !l.others() {
+	if l.shared.Load() == notShared && !l.others() {
 		return
 	}
+	last := l.shared.Load() == wasShared
 	if err := l.catchUp(ctx); err != nil {
 		if ctx.Err() == nil {
 			l.Logger.Warn("queue: the log cannot be read", "error", err)
 		}
 		return
+	}
+	if last {
+		l.shared.CompareAndSwap(wasShared, notShared)
 	}
 	l.bury(ctx)
 }
