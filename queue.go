@@ -37,8 +37,8 @@ type Queue interface {
 	Result(ctx context.Context, id string) (Result, error)
 	// List returns the calls that q selects, the oldest first.
 	List(ctx context.Context, q CallQuery) ([]CallStatus, error)
-	// Counts yields what there is of each function that has something.
-	Counts(yield func(Ref, QueueCounts))
+	// Counts calls yield with what there is of each function that has something.
+	Counts(yield func(Ref, QueueCounts)) error
 
 	// Cancel calls a call off. A queued one is cancelled when it returns; one
 	// that is running is told to stop, and is cancelled when it has. The error

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Starts a platform of its own in a throw-away folder, builds and deploys the
-# four examples, and calls each with its data. Run it with: make demo
+# four examples, and calls each with its data: one of them asynchronously too,
+# and kills the platform before the answer. Run it with: make demo
 #
 # On a terminal it serves on until Ctrl-C; otherwise it ends. It leaves nothing
 # behind, and ends with a status other than 0 if any step failed.
@@ -96,6 +97,38 @@ try() {
   grep -qF -- "$expected" "$work/answer" || die "the answer of $function lacks: $expected"
 }
 
+# try_later FUNCTION FILE QUERY EXPECTED does the same without waiting for the
+# answer: it kills the platform once the call is accepted, starts it again, and
+# then asks for the result.
+try_later() {
+  local function=$1 file=$2 query=$3 expected=$4 id
+  heading "$function < data/$file, asynchronously"
+  "$lofn" invoke "$function" --async --query "$query" <"data/$file" >"$work/accepted" 2>&1 || die "submitting to $function failed"
+  indent <"$work/accepted"
+  id=$(grep -oE '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}' "$work/accepted" | head -n 1)
+  [[ -n $id ]] || die "there is no id of a call"
+  echo "    kill -9 $server, and lofn serve again"
+  kill -KILL "$server"
+  wait "$server" 2>/dev/null || true
+  serve
+  "$lofn" queue result --wait "$id" >"$work/answer" || die "the call came to nothing"
+  "$lofn" queue show "$id" | indent
+  grep -qF -- "$expected" "$work/answer" || die "the answer of $function lacks: $expected"
+}
+
+# serve starts the platform, and returns when it answers.
+serve() {
+  start=$(date +%s%N)
+  "$lofn" serve >>"$work/serve.log" 2>&1 &
+  server=$!
+  until "$lofn" ready --attempts 1 >/dev/null 2>&1; do
+    kill -0 "$server" 2>/dev/null || die "lofn serve ended"
+    (($(date +%s%N) - start < 30000000000)) || die "lofn serve does not answer on $OPENFAAS_URL"
+    sleep 0.05
+  done
+  echo "    serves $OPENFAAS_URL after $(seconds_since "$start")"
+}
+
 command -v go >/dev/null || die "Go is missing, see https://go.dev/dl"
 [[ -x $lofn ]] || die "$lofn is missing: run make build"
 need python3 python3
@@ -121,15 +154,7 @@ export LOFN_LISTEN=127.0.0.1:$port LOFN_METRICS_LISTEN=127.0.0.1:$metrics_port L
 export OPENFAAS_URL=http://127.0.0.1:$port
 
 heading "lofn serve (data in $LOFN_DATA)"
-start=$(date +%s%N)
-"$lofn" serve >"$work/serve.log" 2>&1 &
-server=$!
-until "$lofn" ready --attempts 1 >/dev/null 2>&1; do
-  kill -0 "$server" 2>/dev/null || die "lofn serve ended"
-  (($(date +%s%N) - start < 30000000000)) || die "lofn serve does not answer on $OPENFAAS_URL"
-  sleep 0.05
-done
-echo "    serves $OPENFAAS_URL after $(seconds_since "$start")"
+serve
 
 heading "lofn login"
 "$lofn" login --username admin --password-stdin <"$LOFN_DATA/secrets/basic-auth-password" 2>&1 | indent || die "lofn login failed"
@@ -148,6 +173,7 @@ try fastq-stats reads.fastq.gz "format=json" '"reads": 400'
 try pii-scan letter.txt "format=text" "15 found"
 try tsv-profile samples.tsv "format=text" 'the same sample_id "S011"'
 try checksums reads.fastq.gz "name=reads.fastq.gz" "SHA256 (reads.fastq.gz) = $(sha256sum data/reads.fastq.gz | cut -d ' ' -f 1)"
+try_later checksums reads.fastq.gz "name=reads.fastq.gz" "SHA256 (reads.fastq.gz) = $(sha256sum data/reads.fastq.gz | cut -d ' ' -f 1)"
 
 heading "lofn list"
 "$lofn" list | indent

@@ -36,6 +36,8 @@ type Gateway struct {
 	// cut is closed and replaced to end all log streams.
 	cut   chan struct{}
 	fault *fault
+	// held are paths whose requests wait until the channel is closed.
+	held map[string]chan struct{}
 	// down keeps new functions without a ready replica, for this reason.
 	down string
 }
@@ -55,6 +57,7 @@ func NewGateway() *Gateway {
 		secrets:    map[lofn.Ref][]byte{},
 		logs:       map[lofn.Ref][]lofn.LogMessage{},
 		answered:   map[string]int{},
+		held:       map[string]chan struct{}{},
 		changed:    make(chan struct{}),
 		cut:        make(chan struct{}),
 	}
@@ -86,6 +89,15 @@ func (g *Gateway) Fail(path string, status int, text string) {
 	if path == "" {
 		g.fault = nil
 	}
+}
+
+// Hold has requests to path wait until release is called.
+func (g *Gateway) Hold(path string) (release func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	wait := make(chan struct{})
+	g.held[path] = wait
+	return func() { close(wait) }
 }
 
 // Await returns when so many more requests to path have been answered. One that
@@ -193,8 +205,14 @@ func (g *Gateway) guard(next http.HandlerFunc) http.HandlerFunc {
 			return
 		}
 		g.mu.Lock()
-		f := g.fault
+		f, held := g.fault, g.held[r.URL.Path]
 		g.mu.Unlock()
+		if held != nil {
+			select {
+			case <-held:
+			case <-r.Context().Done():
+			}
+		}
 		if f != nil && f.path == r.URL.Path {
 			http.Error(w, f.text, f.status)
 			return

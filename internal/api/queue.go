@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"lofn"
 	"lofn/internal/outcome"
@@ -20,7 +21,7 @@ type queue interface {
 	Request(ctx context.Context, id string) (lofn.Call, error)
 	Result(ctx context.Context, id string) (lofn.Result, error)
 	List(ctx context.Context, q lofn.CallQuery) ([]lofn.CallStatus, error)
-	Counts(yield func(lofn.Ref, lofn.QueueCounts))
+	Counts(yield func(lofn.Ref, lofn.QueueCounts)) error
 	Cancel(ctx context.Context, id string) (lofn.CallStatus, error)
 	Redrive(ctx context.Context, id string) (lofn.CallStatus, error)
 	Drop(ctx context.Context, id string) error
@@ -52,11 +53,13 @@ func (a *API) queueRoutes() map[string]problem.Handler {
 func (a *API) countQueue(w http.ResponseWriter, r *http.Request) error {
 	namespace := r.URL.Query().Get("namespace")
 	list := []lofn.QueueCounts{}
-	a.Queue.Counts(func(ref lofn.Ref, counts lofn.QueueCounts) {
+	if err := a.Queue.Counts(func(ref lofn.Ref, counts lofn.QueueCounts) {
 		if namespace == "" || namespace == ref.Namespace {
 			list = append(list, counts)
 		}
-	})
+	}); err != nil {
+		return err
+	}
 	slices.SortFunc(list, func(a, b lofn.QueueCounts) int { return cmp.Compare(a.Function, b.Function) })
 	return answer(w, http.StatusOK, list)
 }
@@ -151,6 +154,10 @@ func (a *API) getResult(w http.ResponseWriter, r *http.Request) error {
 	return outcome.Write(w, r, a.Queue, status)
 }
 
+// changeTime is how long a change of a call may wait for the queue, whose
+// server may be away.
+const changeTime = 30 * time.Second
+
 func (a *API) redriveCall(w http.ResponseWriter, r *http.Request) error {
 	return a.changeCall(w, r, "redriven", a.Queue.Redrive)
 }
@@ -160,19 +167,23 @@ func (a *API) cancelCall(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) changeCall(w http.ResponseWriter, r *http.Request, how string, change func(context.Context, string) (lofn.CallStatus, error)) error {
-	status, err := change(r.Context(), r.PathValue("id"))
+	ctx, cancel := context.WithTimeout(r.Context(), changeTime)
+	defer cancel()
+	status, err := change(ctx, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	a.Log.Info("call "+how, "call", status.ID, "function", status.Function)
+	a.Log.Debug("call "+how, "call", status.ID, "function", status.Function)
 	return answer(w, http.StatusAccepted, status)
 }
 
 func (a *API) dropCall(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	if err := a.Queue.Drop(r.Context(), id); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), changeTime)
+	defer cancel()
+	if err := a.Queue.Drop(ctx, id); err != nil {
 		return err
 	}
-	a.Log.Info("call dropped", "call", id)
+	a.Log.Debug("call dropped", "call", id)
 	return accepted(w)
 }

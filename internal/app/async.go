@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ type QueueOptions struct {
 	// and Replicas how many servers of a cluster keep a copy. All may be empty.
 	Credentials, CA, Stream string
 	Replicas                int
-	Limits                  lofn.QueueLimits
+	// Limits are the default ones if they are zero.
+	Limits lofn.QueueLimits
 }
 
 // async is what makes the calls that nobody waits for.
@@ -41,12 +43,12 @@ type async struct {
 	// identity is what names of this platform's workers begin with.
 	identity string
 	taking   *work
+	// succeeded says that another process has the data folder, or is about to.
+	succeeded atomic.Bool
+	// sharing is held while the queue is told who else writes to it.
+	sharing sync.Mutex
 	// opening is under way while a server elsewhere does not answer.
 	opening *work
-	// lent says that another process has the data folder, or is about to, and
-	// sharing is held while the queue is told.
-	lent    atomic.Bool
-	sharing sync.Mutex
 }
 
 // openAsync opens the queue. A server elsewhere that does not answer is asked
@@ -106,8 +108,8 @@ func (p *platform) openQueue(ctx context.Context) error {
 	if err == nil {
 		var q *ledger.Ledger
 		if q, err = ledger.Open(ctx, ledger.Config{
-			Log: log, Blobs: blobs, Limits: o.Limits, Worker: a.identity, Dead: p.isGone, Shared: o.URL != "" || p.before != nil, Alone: o.URL == "" && p.before == nil,
-			Due: a.worker.Poke, Logger: p.log,
+			Log: log, Blobs: blobs, Limits: cmp.Or(o.Limits, lofn.DefaultQueueLimits), Worker: a.identity, Dead: p.isGone,
+			Shared: o.URL != "" || p.before != nil, Alone: o.URL == "" && p.before == nil, Due: a.worker.Poke, Logger: p.log,
 		}); err == nil {
 			a.log = log
 			a.queue.attach(q)
@@ -133,10 +135,10 @@ func (p *platform) blobs(ctx context.Context, log *jetstream.Log) (ledger.Blobs,
 }
 
 // isGone reports whether a worker is a process before this one that has ended:
-// only one at a time has the data folder. One that has handed it over does not
-// know.
+// only one at a time has the data folder. The one that comes after it may work
+// already.
 func (p *platform) isGone(worker string) bool {
-	if p.async.lent.Load() {
+	if p.async.succeeded.Load() {
 		return false
 	}
 	if !strings.HasPrefix(worker, p.async.identity+"/") {
@@ -160,17 +162,10 @@ func (p *platform) workers() (names []string) {
 // restAsync takes no more calls from the queue. Those under way go on, and are
 // settled in whatever process has the queue then.
 func (p *platform) restAsync() {
+	p.async.succeeded.Store(true)
 	p.async.opening.stop()
 	p.async.taking.stop()
-	p.async.lent.Store(true)
 	p.share()
-}
-
-// takeBackAsync is the way back.
-func (p *platform) takeBackAsync() {
-	p.async.lent.Store(false)
-	p.share()
-	p.async.taking.start()
 }
 
 // share tells the queue whether other processes write to it: the one that has
@@ -183,10 +178,20 @@ func (p *platform) share() {
 	q, err := a.queue.current()
 	switch {
 	case err != nil:
-	case a.lent.Load():
+	case a.succeeded.Load():
 		q.Share()
 	case p.options.Queue.URL == "" && p.before.isGone():
 		q.Unshare()
+	}
+}
+
+// resumeAsync takes calls again, after another process failed to.
+func (p *platform) resumeAsync() {
+	p.async.succeeded.Store(false)
+	p.share()
+	p.async.taking.start()
+	if _, err := p.async.queue.current(); err != nil {
+		p.async.opening.start()
 	}
 }
 

@@ -90,10 +90,12 @@ func (l *lateQueue) List(ctx context.Context, query lofn.CallQuery) ([]lofn.Call
 }
 
 // Counts implements lofn.Queue.
-func (l *lateQueue) Counts(yield func(lofn.Ref, lofn.QueueCounts)) {
-	if q, err := l.current(); err == nil {
-		q.Counts(yield)
+func (l *lateQueue) Counts(yield func(lofn.Ref, lofn.QueueCounts)) error {
+	q, err := l.current()
+	if err != nil {
+		return err
 	}
+	return q.Counts(yield)
 }
 
 // Cancel implements lofn.Queue.

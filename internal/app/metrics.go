@@ -18,7 +18,15 @@ func (p *platform) measure() {
 		}
 	})
 	p.metrics.CountQueues(p.pool.Queues)
-	p.metrics.CountAsync(p.async.queue.Counts)
+	p.metrics.CountAsync(func(yield func(lofn.Ref, lofn.QueueCounts)) {
+		// Without a queue there is nothing to count.
+		_ = p.async.queue.Counts(func(ref lofn.Ref, c lofn.QueueCounts) {
+			// What is left of a removed function's calls is still somebody's to see.
+			if _, deployed := p.pool.Policy(ref); deployed || c.Queued+c.Running+c.Dead+c.Callbacks > 0 {
+				yield(ref, c)
+			}
+		})
+	})
 	p.metrics.CountScalings(p.scaler.Settings)
 	p.metrics.CountConsumption(func(yield func(lofn.Ref, time.Duration, int64)) {
 		for _, c := range p.provider.Consumption() {

@@ -162,6 +162,7 @@ func TestMetricsOfRulesAndDashboardsAreExported(t *testing.T) {
 	p.must(202, "POST", "/system/scale-function/fn", `{"replicas":0}`)
 	p.eventually("it is at zero", func() bool { return status(p, "fn").AvailableReplicas == 0 })
 	p.must(200, "GET", "/function/fn", "")
+	p.must(202, "POST", "/async-function/fn", "")
 
 	expressions, recorded := rules(t)
 	expressions = append(expressions, dashboard(t)...)

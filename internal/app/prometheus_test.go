@@ -209,6 +209,7 @@ func TestAnAlertScales(t *testing.T) {
 	defer stop()
 	defer stopTyped()
 	p.must(404, "GET", "/function/pressed/secret/none", "")
+	p.must(202, "POST", "/async-function/pressed", "")
 	p.within(patience, "the alert has raised the replicas", func() bool { return status(p, "pressed").AvailableReplicas == 3 })
 	if s := status(p, "pressed").Scaling; s == nil || !strings.Contains(s.Reason, "alert") {
 		t.Errorf("the scaler says %+v", s)

@@ -84,7 +84,7 @@ func (p *platform) takeBack(ctx context.Context) {
 		err := p.reopen(ctx)
 		if err == nil {
 			p.collecting.start()
-			p.takeBackAsync()
+			p.resumeAsync()
 			p.gate.set(passing)
 			return
 		}

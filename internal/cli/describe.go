@@ -27,6 +27,7 @@ type description struct {
 	// start, while the one before it serves.
 	UpdateFailing string `json:"updateFailing,omitempty"`
 	URL           string `json:"url"`
+	AsyncURL      string `json:"asyncUrl"`
 }
 
 func (p *program) describeCommand() *cobra.Command {
@@ -98,7 +99,7 @@ func describe(c *client.Client, status lofn.FunctionStatus) description {
 	ref := lofn.Ref{Namespace: status.Namespace, Name: status.Name}
 	d := description{
 		FunctionStatus: status, InvocationCount: int(status.InvocationCount), Status: "Not Ready",
-		UpdateFailing: updateFailing(status), URL: functionURL(c, ref, "function"),
+		UpdateFailing: updateFailing(status), URL: functionURL(c, ref, "function"), AsyncURL: functionURL(c, ref, "async-function"),
 	}
 	d.Instances = slices.Clone(status.Instances)
 	for i := range d.Instances {
@@ -200,6 +201,7 @@ func (p *program) printDescription(d description, verbose bool) error {
 	s.line("Digest", d.Digest)
 	s.line("Function Process", orDefault(d.EnvProcess))
 	s.line("URL", d.URL)
+	s.line("Async URL", d.AsyncURL)
 	if !d.CreatedAt.IsZero() {
 		s.line("Created", d.CreatedAt.Format(time.RFC3339))
 	}

@@ -183,13 +183,16 @@ func TestRedriveOnATerminal(t *testing.T) {
 		putCall(gateway, "f.openfaas-fn", fmt.Sprint("call", i), lofn.CallDead, 500, "")
 	}
 	gateway.Fail("/system/queue/calls/call7/redrive", http.StatusServiceUnavailable, "the queue cannot be reached")
+	goOn := gateway.Hold("/system/queue/calls/call9/redrive")
 	person, terminal := openTerminal(t)
 	s := watchTerminal(person)
-	if code := <-runOn(t.Context(), t, terminal, gateway.URL, "queue", "redrive", "--all", "f"); code != 1 {
-		t.Errorf("exit code %d, want 1", code)
-	}
+	ended := runOn(t.Context(), t, terminal, gateway.URL, "queue", "redrive", "--all", "f")
 	s.await(t, `call call7 was not redriven: the queue cannot be reached\r\n`)
 	s.await(t, `s f  Redriven \d+ of 250\r\n`)
+	goOn()
+	if code := <-ended; code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
 	s.await(t, `Redriven: 249 calls of f\r\n`)
 	s.await(t, `lofn: call7 was not redriven\r\n`)
 }

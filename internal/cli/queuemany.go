@@ -112,7 +112,7 @@ func (f *changing) which() string {
 func (f *changing) run(cmd *cobra.Command, args []string) error {
 	switch {
 	case cmd.Flags().Changed("all") == (len(args) > 0):
-		return fmt.Errorf("give either ids of calls, such as \"lofn queue list --quiet\" prints, or --all FUNCTION")
+		return errors.New("give either ids of calls, such as \"lofn queue list --quiet\" prints, or --all FUNCTION")
 	case slices.Contains(args, ""):
 		return callID("")
 	}

@@ -63,6 +63,8 @@ type Config struct {
 type Gateway struct {
 	Config
 	proxy *httputil.ReverseProxy
+	// complained is when it last logged that the queue takes no calls.
+	complained atomic.Int64
 	// agent and servedBy are how it names itself to functions and to clients.
 	agent, servedBy string
 }

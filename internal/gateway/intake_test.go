@@ -171,9 +171,9 @@ func TestErrorsOfTheQueue(t *testing.T) {
 		retry, contains string
 	}{
 		{&lofn.Error{Code: lofn.Overloaded, Text: "full", RetryAfter: 4500 * time.Millisecond}, 429, "5", "full"},
-		{lofn.Errorf(lofn.Full, "the disk is full"), 507, "", "the disk is full"},
-		{lofn.Errorf(lofn.Unavailable, "nats does not answer"), 503, "1", "nats does not answer"},
-		{&lofn.Error{Code: lofn.Unavailable, Text: "upgrading", RetryAfter: 3 * time.Second}, 503, "3", "upgrading"},
+		{lofn.Errorf(lofn.Full, "the disk of /srv/secret is full"), 507, "60", "the disk of the queue is full, so the call was not accepted"},
+		{lofn.Errorf(lofn.Unavailable, "nats://srv/secret does not answer"), 503, "1", "the queue of asynchronous calls cannot be reached"},
+		{&lofn.Error{Code: lofn.Unavailable, Text: "upgrading", RetryAfter: 3 * time.Second}, 503, "3", "try again in a moment"},
 		{lofn.Errorf(lofn.Invalid, "headers: too long"), 400, "", "headers: too long"},
 		{errors.New("open /srv/secret/place: input/output error"), 500, "", "the log of lofn says why"},
 	} {
@@ -182,7 +182,7 @@ func TestErrorsOfTheQueue(t *testing.T) {
 		if resp.StatusCode != tc.status || resp.Header.Get("Retry-After") != tc.retry || !strings.Contains(text, tc.contains) {
 			t.Errorf("%v: got %d %q, Retry-After %q", tc.err, resp.StatusCode, text, resp.Header.Get("Retry-After"))
 		}
-		if resp.Header.Get("X-Call-Id") != "mine" || strings.Contains(text, "/srv/secret") {
+		if resp.Header.Get("X-Call-Id") != "mine" || strings.Contains(text, "srv/secret") {
 			t.Errorf("%v: got %q with %v", tc.err, text, resp.Header)
 		}
 	}
@@ -270,7 +270,7 @@ func TestAQueueThatKnowsBetter(t *testing.T) {
 	}}
 	inTime(t, queue, func(t *testing.T, conn net.Conn) {
 		fmt.Fprint(conn, slowHead+"0123456789")
-		if resp, text := answered(t, conn, 30*time.Second); resp.StatusCode != 503 || !strings.Contains(text, "closed") {
+		if resp, text := answered(t, conn, 30*time.Second); resp.StatusCode != 503 || !strings.Contains(text, "cannot be reached") {
 			t.Errorf("got %d %s", resp.StatusCode, text)
 		}
 	})

@@ -105,10 +105,27 @@ func (g *Gateway) queueError(id string, err error) error {
 	case !told:
 		g.Log.Error("the queue failed", "call", id, "error", err)
 		return lofn.Errorf(lofn.Internal, "the queue failed; the log of lofn says why")
-	case e.Code == lofn.Unavailable && e.RetryAfter == 0:
-		return &lofn.Error{Code: e.Code, Text: e.Text, Cause: err, RetryAfter: time.Second}
+	case e.Code == lofn.Unavailable:
+		g.complain("asynchronous calls are refused: the queue cannot be reached", id, err)
+		return &lofn.Error{Code: e.Code, Text: "the queue of asynchronous calls cannot be reached: try again in a moment", Cause: err, RetryAfter: max(e.RetryAfter, time.Second)}
+	case e.Code == lofn.Full:
+		g.complain("asynchronous calls are refused: the disk is full", id, err)
+		return &lofn.Error{Code: e.Code, Text: "the disk of the queue is full, so the call was not accepted: try again when there is room", Cause: err, RetryAfter: fullPause}
 	default:
 		return err
+	}
+}
+
+// fullPause is when to try again where a person has to make room first.
+const fullPause = time.Minute
+
+// complain logs what keeps calls from being accepted, once in a while: it
+// concerns all of them.
+func (g *Gateway) complain(what, id string, err error) {
+	const pause = int64(5 * time.Second)
+	last, now := g.complained.Load(), time.Now().UnixNano()
+	if now-last > pause && g.complained.CompareAndSwap(last, now) {
+		g.Log.Error(what, "call", id, "error", err)
 	}
 }
 

@@ -55,7 +55,7 @@ func (t callTask) learn(l *line, round int, s lofn.Settlement) {
 }
 
 // make makes a call.
-func (t callTask) make(d lofn.Delivery) lofn.Settlement {
+func (t callTask) make(_ *line, d lofn.Delivery) lofn.Settlement {
 	ctx, end := t.begin(d)
 	defer end()
 	if ctx.Err() != nil {

@@ -12,25 +12,51 @@ import (
 )
 
 // How a callback is tried: so often, with such waits, and so many at a time for
-// one function.
+// one function. One that is slow does not count among those, within bounds: it
+// would hold up others of the function, which go elsewhere.
 const (
 	callbackAttempts = 10
 	callbackMinWait  = time.Second
 	callbackMaxWait  = 2 * time.Minute
 	callbackRoom     = 8
+	callbackMostRoom = 64
+	callbackSlow     = time.Second
 )
 
 // callbackTask brings outcomes to their callbacks.
 type callbackTask struct{ *Worker }
 
-func (t callbackTask) room(*line) int { return callbackRoom }
+func (t callbackTask) room(l *line) int { return min(callbackRoom+l.slow, callbackMostRoom) }
 
 func (t callbackTask) learn(*line, int, lofn.Settlement) {}
 
+// linger counts a delivery of the line as slow, once it is, and until it ends.
+func (c *crew) linger(l *line) (end func()) {
+	ended, counted := false, 0
+	timer := time.AfterFunc(callbackSlow, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !ended {
+			counted = 1
+			l.slow++
+			l.stuck = false
+			c.list(l)
+		}
+	})
+	return func() {
+		timer.Stop()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		ended = true
+		l.slow -= counted
+	}
+}
+
 // make makes one attempt at a callback.
-func (t callbackTask) make(d lofn.Delivery) lofn.Settlement {
+func (t callbackTask) make(l *line, d lofn.Delivery) lofn.Settlement {
 	ctx, end := t.begin(d)
 	defer end()
+	defer t.callbacks.linger(l)()
 	s := lofn.Settlement{State: lofn.CallQueued, Started: time.Now()}
 	answer, err := t.deliver(ctx, d)
 	switch {
@@ -128,10 +154,6 @@ func (t callbackTask) compose(ctx context.Context, to *url.URL, o *outcome) (*ht
 	h.Set("User-Agent", "lofn-queue-worker/"+t.Release)
 	if o.answered {
 		h.Set(lofn.HeaderDurationSeconds, strconv.FormatFloat(o.took.Seconds(), 'f', 6, 64))
-	}
-	if to.User != nil {
-		password, _ := to.User.Password()
-		r.SetBasicAuth(to.User.Username(), password)
 	}
 	if name := policy.Async.CallbackSecret; name != "" {
 		if err := t.sign(ctx, h, o, name); err != nil {

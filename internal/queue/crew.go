@@ -14,7 +14,7 @@ type task interface {
 	// crew's lock is held.
 	room(*line) int
 	// make makes one, and says what came of it.
-	make(lofn.Delivery) lofn.Settlement
+	make(*line, lofn.Delivery) lofn.Settlement
 	// learn tells the line what came of a delivery that it had when its window
 	// was in the given round. The crew's lock is held.
 	learn(l *line, round int, s lofn.Settlement)
@@ -44,6 +44,8 @@ type line struct {
 	// and are only to be settled. The queue has filled so many of them as there
 	// are calls.
 	under, calls int
+	// slow are those that have been under way for long, where that matters.
+	slow int
 	// due says that the queue may have something for it.
 	due bool
 	// listed is set while it waits for its turn, taking while it asks the queue,
@@ -135,9 +137,12 @@ func (c *crew) next() (l *line, n int) {
 }
 
 // greed bounds what one line may have: so many times what it leaves to the
-// others. So there are always places left for who comes next, however slow the
-// others are.
-const greed = 4
+// others. One in so many places as reserve says is only for lines that have
+// none, so that there is one for who comes next, however slow the others are.
+const (
+	greed   = 4
+	reserve = 4
+)
 
 // share is how many more places a line gets.
 func (c *crew) share(l *line) int {
@@ -145,7 +150,8 @@ func (c *crew) share(l *line) int {
 		return 0
 	}
 	more := c.task.room(l) - l.under
-	fair := min((greed*c.free-l.under)/(1+greed), c.free/(1+len(c.turn)))
+	free := c.free - c.places/reserve
+	fair := min((greed*free-l.under)/(1+greed), free/(1+len(c.turn)))
 	if l.under == 0 {
 		fair = max(fair, 1)
 	}
@@ -194,7 +200,7 @@ func (c *crew) fetched(l *line, filled, unused int, failed bool) (round int, bef
 // attend makes a delivery and tells the queue what came of it. The function is
 // free for the next one before that is written down.
 func (c *crew) attend(l *line, round int, d lofn.Delivery) {
-	s := c.task.make(d)
+	s := c.task.make(l, d)
 	c.mu.Lock()
 	c.task.learn(l, round, s)
 	l.under--

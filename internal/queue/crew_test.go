@@ -1,7 +1,6 @@
 package queue_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -79,7 +78,7 @@ func after(d time.Duration, code int) http.HandlerFunc {
 }
 
 // outcomes submits so many calls, and waits until all are over.
-func (b *bench) outcomes(n int) {
+func (b *rig) outcomes(n int) {
 	b.Helper()
 	ids := make([]string, n)
 	for i := range ids {
@@ -123,7 +122,7 @@ func TestFunctionsGetWhatTheirReplicasTake(t *testing.T) {
 func TestCallersWhoWaitAreNotCrowdedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGauge()
-		var b *bench
+		var b *rig
 		b = start(t, queue.Config{Gateway: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			lease, err := b.pool.Lease(r.Context(), echo)
 			if err != nil {
@@ -231,150 +230,6 @@ func TestAFunctionThatRefusesAllIsAskedNowAndThen(t *testing.T) {
 		}
 		if took := time.Since(began); took > 5*time.Minute {
 			t.Errorf("then it took %v", took)
-		}
-	})
-}
-
-// TestAThousandFunctionsMakeProgress has one that always fails, and some that
-// hang, among many that answer.
-func TestAThousandFunctionsMakeProgress(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const functions, backlog = 1000, 20
-		g := newGauge()
-		b := start(t, queue.Config{Gateway: g.handler(func(w http.ResponseWriter, r *http.Request) {
-			switch name := functionOf(r); {
-			case name == "fails":
-				w.WriteHeader(500)
-			case strings.HasPrefix(name, "hangs"):
-				hang(w, r)
-			default:
-				after(100*time.Millisecond, 200)(w, r)
-			}
-		})})
-		for i := range 10 {
-			ref := named(fmt.Sprint("hangs", i))
-			b.declare(ref, 4, lofn.Spec{})
-			for range 1000 {
-				b.submit(lofn.Call{Function: ref}, "")
-			}
-		}
-		time.Sleep(time.Second)
-		b.declare(named("fails"), 1, lofn.Spec{})
-		for range 2000 {
-			b.submit(lofn.Call{Function: named("fails")}, "")
-		}
-		last := make(map[string]string)
-		began := time.Now()
-		for i := range backlog {
-			for j := range functions {
-				ref := named(fmt.Sprint("f", j))
-				if i == 0 {
-					b.declare(ref, 1, lofn.Spec{Env: map[string]string{lofn.EnvMaxInflight: "1"}})
-				}
-				last[ref.Name] = b.submit(lofn.Call{Function: ref}, "")
-			}
-		}
-		time.Sleep(time.Second)
-		least, most := backlog, 0
-		for j := range functions {
-			n := g.count(g.ended, fmt.Sprint("f", j))
-			least, most = min(least, n), max(most, n)
-		}
-		if least < 3 || most > 3*least {
-			t.Errorf("after a second the functions had between %d and %d calls", least, most)
-		}
-		for _, id := range last {
-			b.outcome(id)
-		}
-		// There are 20,000 calls of 100 ms. Those that hang have up to 320 of the
-		// 1,000 places.
-		if took := time.Since(began); took > 6*time.Second {
-			t.Errorf("all calls took %v", took)
-		}
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.peak > queue.DefaultCalls {
-			t.Errorf("%d calls were under way at a time", g.peak)
-		}
-	})
-}
-
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := start(t, queue.Config{Gateway: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if functionOf(r) == "stubborn" {
-				<-r.Context().Done()
-				status(200)(w, r)
-				return
-			}
-			hang(w, r)
-		})})
-		b.declare(echo, 1, lofn.Spec{})
-		b.declare(named("stubborn"), 1, lofn.Spec{})
-		id := b.submit(lofn.Call{}, "")
-		late := b.submit(lofn.Call{Function: named("stubborn")}, "")
-		synctest.Wait()
-		for _, id := range []string{id, late} {
-			if _, err := b.queue.Cancel(t.Context(), id); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if s := b.outcome(id); s.State != lofn.CallCancelled || !strings.Contains(s.Reason, "cancelled") {
-			t.Errorf("the call is %+v", s)
-		}
-		if s := b.outcome(late); s.State != lofn.CallSucceeded {
-			t.Errorf("one that was answered all the same is %+v", s)
-		}
-	})
-}
-
-func TestDrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := start(t, queue.Config{Gateway: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if functionOf(r) == "quick" {
-				after(5*time.Second, 200)(w, r)
-				return
-			}
-			hang(w, r)
-		})})
-		b.declare(echo, 1, lofn.Spec{})
-		b.declare(named("quick"), 1, lofn.Spec{})
-		slow, quick := b.submit(lofn.Call{}, ""), b.submit(lofn.Call{Function: named("quick")}, "")
-		synctest.Wait()
-		b.stop()
-		late := b.submit(lofn.Call{}, "")
-		time.Sleep(time.Second)
-		if s := b.status(late); s.State != lofn.CallQueued {
-			t.Errorf("after the end of Run a call was taken: %+v", s)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		if err := b.worker.Drain(ctx); err != nil {
-			t.Error(err)
-		}
-		if s := b.status(quick); s.State != lofn.CallSucceeded {
-			t.Errorf("a call that had time to end is %+v", s)
-		}
-		if s := b.status(slow); s.State != lofn.CallQueued || s.Attempts != 0 || s.NextAt.After(time.Now()) || s.RefusedSince != nil {
-			t.Errorf("a call that was cut off is %+v", s)
-		}
-	})
-}
-
-func TestRunGoesOnAfterAPause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := start(t, queue.Config{Gateway: http.HandlerFunc(after(time.Minute, 200))})
-		b.declare(echo, 1, lofn.Spec{})
-		first := b.submit(lofn.Call{}, "")
-		synctest.Wait()
-		b.stop()
-		second := b.submit(lofn.Call{}, "")
-		if s := b.outcome(first); s.State != lofn.CallSucceeded {
-			t.Errorf("the call under way is %+v", s)
-		}
-		b.run()
-		if s := b.outcome(second); s.State != lofn.CallSucceeded {
-			t.Errorf("the next one is %+v", s)
 		}
 	})
 }

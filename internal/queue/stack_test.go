@@ -22,7 +22,7 @@ import (
 )
 
 // stack is a worker before the real gateway, with one function on a socket.
-func stack(t testing.TB, fn http.HandlerFunc, spec lofn.Spec) *bench {
+func stack(t testing.TB, fn http.HandlerFunc, spec lofn.Spec) *rig {
 	t.Helper()
 	replicas := pool.New(pool.Config{})
 	caller := invoke.NewCaller(replicas)
@@ -199,7 +199,7 @@ func TestACallbackMayBeAFunction(t *testing.T) {
 	}
 }
 
-func (b *bench) until(what string, condition func() bool) {
+func (b *rig) until(what string, condition func() bool) {
 	b.Helper()
 	for end := time.Now().Add(20 * time.Second); !condition(); {
 		if time.Now().After(end) {

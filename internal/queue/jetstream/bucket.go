@@ -98,15 +98,30 @@ func (b *Bucket) Remove(ctx context.Context, name string) error {
 	if !validName(name) {
 		return nil
 	}
-	return b.link.ask(ctx, "a body was not removed", func(ctx context.Context) error {
-		// What is about it first: nobody opens half a body.
-		for _, subject := range []string{b.aboutSubject(name), b.contentSubject(name)} {
-			if err := b.stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-				return err
-			}
+	// What is about it first: nobody opens half a body.
+	err := b.purge(ctx, jetstream.WithPurgeSubject(b.aboutSubject(name)))
+	for err == nil {
+		var first message
+		err = b.link.insist(ctx, "a body cannot be removed", func(ctx context.Context) (err error) {
+			first, err = b.link.get(ctx, b.stream, 1, b.contentSubject(name))
+			return err
+		})
+		if err != nil && lofn.CodeOf(err) == lofn.NotFound {
+			return nil
 		}
-		return nil
-	})
+		if err == nil {
+			err = b.purge(ctx, jetstream.WithPurgeSubject(b.contentSubject(name)), jetstream.WithPurgeSequence(first.Sequence+purgeStep))
+		}
+	}
+	return err
+}
+
+// purgeStep is how many messages the server removes at once, for nobody else
+// gets to the bodies meanwhile.
+const purgeStep = 1024
+
+func (b *Bucket) purge(ctx context.Context, what ...jetstream.StreamPurgeOpt) error {
+	return b.link.insist(ctx, "a body was not removed", func(ctx context.Context) error { return b.stream.Purge(ctx, what...) })
 }
 
 // Names implements ledger.Blobs.

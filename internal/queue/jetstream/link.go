@@ -23,6 +23,9 @@ const (
 	// patience is how long a request waits for a connection that is being made
 	// again.
 	patience = 2 * time.Second
+	// insistTime is how long a request is made again that was not answered: long
+	// enough for a cluster to choose a new leader.
+	insistTime = 30 * time.Second
 	// reconnectWait is the pause between attempts to connect again.
 	reconnectWait = 50 * time.Millisecond
 )
@@ -39,6 +42,8 @@ type link struct {
 	log  *slog.Logger
 	// limit is how long a request may take.
 	limit time.Duration
+	// level is how much it matters that the connection is lost.
+	level slog.Level
 	// failure tells when the server will not answer although it is connected.
 	failure func() context.Context
 
@@ -48,7 +53,7 @@ type link struct {
 }
 
 func newLink(name string, log *slog.Logger) *link {
-	k := &link{name: name, log: log, limit: remoteTime, failure: context.Background}
+	k := &link{name: name, log: log, limit: remoteTime, level: slog.LevelWarn, failure: context.Background}
 	k.life, k.end = context.WithCancelCause(context.Background())
 	return k
 }
@@ -64,7 +69,9 @@ func (k *link) connect(options ...nats.Option) (err error) {
 		// Nothing is kept to be sent later: what was not sent is known not to be.
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(k.lost),
-		nats.ReconnectHandler(func(*nats.Conn) { k.log.Info("queue: connected again", "to", k.name) }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			k.log.Log(context.Background(), k.level, "queue: connected again", "to", k.name)
+		}),
 		// The library's own handler writes to the terminal.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			k.log.Warn("queue: connection", "to", k.name, "error", err)
@@ -79,7 +86,7 @@ func (k *link) connect(options ...nats.Option) (err error) {
 
 func (k *link) lost(_ *nats.Conn, err error) {
 	if err != nil {
-		k.log.Warn("queue: the connection was lost", "to", k.name, "error", err)
+		k.log.Log(context.Background(), k.level, "queue: the connection was lost", "to", k.name, "error", err)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -87,21 +94,29 @@ func (k *link) lost(_ *nats.Conn, err error) {
 	k.life, k.end = context.WithCancelCause(context.Background())
 }
 
-// bound returns a context for one request, which ends when nobody will answer
-// it any more, and then has the cause.
+// bound returns a context for one request: that of alive, and with a limit in
+// time.
 func (k *link) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancelTime := context.WithTimeout(ctx, k.limit)
+	ctx, cancel := k.alive(ctx)
+	return ctx, func() {
+		cancel()
+		cancelTime()
+	}
+}
+
+// alive returns a context that ends when nobody will answer a request any more,
+// and then has the cause.
+func (k *link) alive(ctx context.Context) (context.Context, context.CancelFunc) {
 	k.mu.Lock()
 	life := k.life
 	k.mu.Unlock()
-	ctx, cancelTime := context.WithTimeout(ctx, k.limit)
 	ctx, cancel := context.WithCancelCause(ctx)
-	stops := [...]func() bool{endWith(life, cancel), endWith(k.failure(), cancel)}
+	stopLife, stopFailure := endWith(life, cancel), endWith(k.failure(), cancel)
 	return ctx, func() {
-		for _, stop := range stops {
-			stop()
-		}
+		stopLife()
+		stopFailure()
 		cancel(nil)
-		cancelTime()
 	}
 }
 
@@ -141,10 +156,6 @@ func (k *link) ask(ctx context.Context, what string, request func(ctx context.Co
 	defer cancel()
 	return k.translate(ctx, request(ctx), what)
 }
-
-// insistTime is how long a request is made again that was not answered: long
-// enough for a cluster to choose a new leader.
-const insistTime = 30 * time.Second
 
 // insist is ask for what should not be broken off because a server is away for
 // a moment.

@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,8 +24,6 @@ const (
 	// engine, for those that are urgent, which leave spareForUrgent.
 	spareForRecords = 16 << 20
 	spareForUrgent  = 1 << 20
-	// ahead is how many records Read asks for before they are wanted.
-	ahead = 16
 )
 
 // Log is a ledger.Log in a stream.
@@ -49,11 +46,14 @@ func (l *Log) Append(ctx context.Context, after uint64, data []byte, urgent bool
 		return 0, err
 	}
 	failure := l.link.failure()
-	ack, err := l.publish(ctx, after, data)
+	number, err := l.publish(ctx, after, data)
 	if err != nil && failure.Err() != nil {
 		return 0, l.failed(ctx, after, err)
 	}
-	return ack, err
+	if err == nil && l.engine != nil {
+		l.engine.Appended(l.name, number)
+	}
+	return number, err
 }
 
 func (l *Log) publish(ctx context.Context, after uint64, data []byte) (uint64, error) {
@@ -122,7 +122,11 @@ func (l *Log) Trim(ctx context.Context, before uint64) error {
 			return err
 		}
 		// A number beyond the end would move the end.
-		return l.stream.Purge(ctx, jetstream.WithPurgeSequence(min(before, info.State.LastSeq+1)))
+		before = min(before, info.State.LastSeq+1)
+		if l.engine != nil && !l.engine.Trimming(l.name, before) {
+			return nil
+		}
+		return l.stream.Purge(ctx, jetstream.WithPurgeSequence(before))
 	})
 }
 
@@ -137,12 +141,11 @@ func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[ledger.Record, er
 			yield(ledger.Record{}, err)
 			return
 		}
-		next := max(first, from, 1)
-		for r := range l.records(ctx, next, last) {
-			if lofn.CodeOf(r.err) == lofn.NotFound && r.err != nil {
-				r.err = l.missing(ctx, r.Number)
+		for r, err := range l.records(ctx, max(first, from, 1), last) {
+			if err != nil && lofn.CodeOf(err) == lofn.NotFound {
+				err = l.missing(ctx, r.Number)
 			}
-			if !yield(r.Record, r.err) || r.err != nil {
+			if !yield(r, err) || err != nil {
 				return
 			}
 		}
@@ -160,49 +163,6 @@ func (l *Log) ends(ctx context.Context) (first, last uint64, err error) {
 		return err
 	})
 	return first, last, err
-}
-
-// fetched is a record, or why there is none.
-type fetched struct {
-	ledger.Record
-	err error
-}
-
-// records yields the records from first to last. It asks for some of them
-// before they are wanted.
-func (l *Log) records(ctx context.Context, first, last uint64) iter.Seq[fetched] {
-	return func(yield func(fetched) bool) {
-		var group sync.WaitGroup
-		defer group.Wait()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		queue := make(chan chan fetched, ahead)
-		group.Go(func() {
-			defer close(queue)
-			for number := first; number <= last; number++ {
-				answer := make(chan fetched, 1)
-				select {
-				case queue <- answer:
-				case <-ctx.Done():
-					return
-				}
-				group.Go(func() {
-					data, err := l.Get(ctx, number)
-					answer <- fetched{ledger.Record{Number: number, Data: data}, err}
-				})
-			}
-		})
-		next := first
-		for answer := range queue {
-			if !yield(<-answer) {
-				return
-			}
-			next++
-		}
-		if next <= last {
-			yield(fetched{err: lofn.Errorf(lofn.DeadlineExceeded, "the log was not read to its end: %w", context.Cause(ctx))})
-		}
-	}
 }
 
 // damaged tells a person what to do about records that are lost.

@@ -52,9 +52,16 @@ type Engine interface {
 	Failure() context.Context
 	// Place is where the files of a stream are.
 	Place(stream string) string
-	// Vacant is an error if there is something of a stream in the folder. It is
-	// asked about those that the server does not know.
+	// Vacant is an error if there is something of a stream in the folder, or was.
+	// It is asked about those that the server does not know.
 	Vacant(stream string) error
+	// Intact has an error if there were messages before the first or after the
+	// last of a stream, which look tells. It knows from Appended, and from
+	// Trimming, which comes before a trim and reports whether that is for this
+	// process to do.
+	Intact(stream string, look func() (first, last uint64, err error)) error
+	Appended(stream string, last uint64)
+	Trimming(stream string, before uint64) bool
 }
 
 // Open connects to the log, making it at its first use. The connection then
@@ -70,7 +77,8 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		link.name = redacted(c.URL)
 		options = c.remote()
 	} else {
-		link.limit, link.failure = embeddedTime, c.Engine.Failure
+		// It is started anew where that is needed, and says so itself.
+		link.limit, link.level, link.failure = embeddedTime, slog.LevelDebug, c.Engine.Failure
 	}
 	if err := link.connect(options...); err != nil {
 		return nil, c.unconnected(link, err)
@@ -147,6 +155,9 @@ func (l *Log) open(ctx context.Context, c Config) error {
 	}
 	if err == nil {
 		err = l.fit(ctx, c)
+	}
+	if err == nil && l.engine != nil {
+		err = l.engine.Intact(l.name, func() (first, last uint64, err error) { return l.ends(ctx) })
 	}
 	return l.link.unopened(ctx, err)
 }

@@ -98,6 +98,7 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	if err := l.catchUp(ctx); err != nil {
 		return nil, err
 	}
+	l.state.startCounting(nil)
 	l.bury(ctx)
 	l.sweep(ctx)
 	life, stop := context.WithCancel(context.Background())

@@ -79,6 +79,19 @@ func (s *state) count(c *call, outcomes int) {
 	}
 }
 
+// startCounting has what is counted begin where an earlier state was, or at
+// zero: what the log told of the past does not count.
+func (s *state) startCounting(old *state) {
+	for ref, f := range s.functions {
+		c, was := &f.counts, lofn.QueueCounts{}
+		if old != nil && old.functions[ref] != nil {
+			was = old.functions[ref].counts
+		}
+		c.Accepted, c.Retries = was.Accepted, was.Retries
+		c.Succeeded, c.Failed, c.Died, c.Cancelled = was.Succeeded, was.Failed, was.Died, was.Cancelled
+	}
+}
+
 func (s *state) forgetRequest(c *call) {
 	s.move(&c.request, place{})
 	if c.rare != nil {

@@ -223,7 +223,7 @@ func (l *Ledger) match(q lofn.CallQuery) []string {
 }
 
 // Counts implements lofn.Queue.
-func (l *Ledger) Counts(yield func(lofn.Ref, lofn.QueueCounts)) {
+func (l *Ledger) Counts(yield func(lofn.Ref, lofn.QueueCounts)) error {
 	now := time.Now()
 	l.mu.Lock() // for what a function remembers of its oldest call
 	all := make([]lofn.QueueCounts, 0, len(l.state.functions))
@@ -237,6 +237,7 @@ func (l *Ledger) Counts(yield func(lofn.Ref, lofn.QueueCounts)) {
 	for i, counts := range all {
 		yield(refs[i], counts)
 	}
+	return nil
 }
 
 // Backlog is how many calls of the function wait or run.

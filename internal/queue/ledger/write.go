@@ -215,5 +215,6 @@ func (s *state) inherit(old *state, worker string) {
 			w.heard = before.heard
 		}
 	}
+	s.startCounting(old)
 	s.garbage = append(s.garbage, old.garbage...)
 }

@@ -113,6 +113,13 @@ func (b *broker) InProcessConn() (net.Conn, error) {
 	}
 }
 
+// owns reports whether this process has the folder.
+func (b *broker) owns() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state == owned
+}
+
 // failure returns a context that ends, with its cause, when the server fails
 // to write.
 func (b *broker) failure() context.Context {

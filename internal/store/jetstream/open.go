@@ -90,14 +90,3 @@ func hollow(dir string) bool {
 		return err != nil || info.Size() > 0
 	})
 }
-
-// Vacant is for streams that the server does not know: it leaves out those that
-// it could not load, and would write over them. It clears what a process left
-// that ended while it made the stream, and has an error if there is more.
-func (e *Engine) Vacant(stream string) error {
-	dir := e.Place(stream)
-	if !hollow(dir) {
-		return lofn.Errorf(lofn.Internal, "what is in %s is damaged and cannot be read: restore it from a backup; or, to start without it, move that folder away", dir)
-	}
-	return os.RemoveAll(dir)
-}

@@ -11,7 +11,7 @@ import (
 // total is the sum of the revisions of all keys of a bucket, deleted ones
 // included. Each write puts a greater revision in the place of a smaller one,
 // so it only grows; a record that is lost, or found at an older revision than
-// it had, makes it shrink.
+// it had, makes it shrink. Of another stream it is the number of a message.
 type total uint64
 
 // witness remembers the greatest total of a bucket, in a file of its own. The
@@ -74,6 +74,24 @@ func (w *witness) saw(now total) bool {
 	}
 	w.record(now)
 	return true
+}
+
+// known is the greatest total that it has seen.
+func (w *witness) known() total {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen
+}
+
+// allows reports whether a stream may begin with that number. The first time
+// nothing is known of what was trimmed.
+func (w *witness) allows(first total) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.seen == 0 {
+		w.record(first)
+	}
+	return first <= w.seen
 }
 
 // wrote records that a key went from one revision to a later one, 0 standing
