@@ -109,7 +109,7 @@ func (p *platform) survive(ctx context.Context, c crash, o options) (*survival, 
 	if err := <-submitted; err != nil {
 		return nil, kills, err
 	}
-	if err := p.idle(ctx); err != nil {
+	if _, err := p.idle(ctx, isBench); err != nil {
 		return nil, kills, err
 	}
 	s.took = time.Since(start)
@@ -179,23 +179,6 @@ func submitOne(ctx context.Context, transport *http.Transport, url string) (id s
 		err = fmt.Errorf("%s: %s", answer.Status, text)
 	}
 	return answer.Header.Get(lofn.HeaderCallID), err
-}
-
-// idle waits until the queue has nothing to do.
-func (p *platform) idle(ctx context.Context) error {
-	for {
-		counts, err := p.QueueCounts(ctx, "")
-		busy := err != nil
-		for _, c := range counts {
-			busy = busy || c.Function == benchRef().Host() && c.Queued+c.Running > 0
-		}
-		if !busy {
-			return nil
-		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }
 
 // verify asks for the outcome of each accepted call.
