@@ -187,14 +187,16 @@ func (p *platform) throughput(ctx context.Context, d time.Duration) (made int, t
 func isBench(function string) bool { return function == benchRef().Host() }
 
 // idle waits until the functions that are meant have no calls to be made, and
-// returns what the queue has. It asks again where the platform does not answer.
+// returns what the queue has. It asks again where the platform does not answer,
+// but not so often that this is what keeps it busy.
 func (p *platform) idle(ctx context.Context, meant func(function string) bool) ([]lofn.QueueCounts, error) {
 	for {
+		asked := time.Now()
 		counts, err := p.QueueCounts(ctx, "")
 		if err == nil && !slices.ContainsFunc(counts, func(c lofn.QueueCounts) bool { return meant(c.Function) && c.Queued+c.Running > 0 }) {
 			return counts, nil
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := pause(ctx, max(20*time.Millisecond, 20*time.Since(asked))); err != nil {
 			return nil, err
 		}
 	}
