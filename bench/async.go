@@ -66,12 +66,11 @@ func reportAsync(accepted []load.Result, published []float64, half load.Result, 
 	for i := range accepted {
 		ratios[i] = accepted[i].Rate() / published[i]
 	}
-	slices.Sort(ratios)
 	table(1, [][]string{
 		{"", ""},
 		{"accepted with 202, calls/s", fmt.Sprintf("%.0f", peak)},
 		{"published one by one, messages/s", fmt.Sprintf("%.0f", quantile(published, 50))},
-		{"accepted ÷ published", fmt.Sprintf("%.2f (%.2f–%.2f)", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])},
+		{"accepted ÷ published", spread(ratios)},
 		{"p50 and p99 at that rate", milli(medianOf(accepted, p50)) + ", " + milli(medianOf(accepted, p99))},
 		{fmt.Sprintf("p50 and p99 at half of it, %.0f calls/s", peak/2), milli(half.P50) + ", " + milli(half.P99)},
 		{"from submit to outcome, of a function that does nothing, calls/s", throughput},

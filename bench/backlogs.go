@@ -41,21 +41,51 @@ func measureBacklogs(ctx context.Context, p *platform, o options) error {
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"Run", "all done after", "first call of a function: p50, p99, max", "its last call: p50, p99, max", "max ÷ p50", "attempts that failed, hung"}}
-	for i, beside := range []bool{false, true, true, false} {
-		if err := p.putToSleep(ctx, good); err != nil {
-			return err
+	// runs are those without the bad ones, and those beside them.
+	var runs [2][]worked
+	for round := range o.rounds {
+		for turn := range runs {
+			i := (round + turn) % len(runs)
+			if err := p.putToSleep(ctx, good); err != nil {
+				return err
+			}
+			w, err := p.workOff(ctx, good, i == 1)
+			if err != nil {
+				return err
+			}
+			runs[i] = append(runs[i], w)
 		}
-		made, err := p.workOff(ctx, good, beside)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, made.row(fmt.Sprintf("%d, %s", i+1, map[bool]string{false: "without", true: "beside them"}[beside])))
 	}
-	heading(fmt.Sprintf("%d functions with a backlog at once", o.backlogs), "%d calls of each function, submitted in random order by %d clients; one function in %d has a replica, the others none. Two of them never succeed: the calls of one are answered with 500, those of the other hang until they are cut off after %s, and both are tried again after 1 s, 2 s and so on. Runs without these two and beside them, in turn; times are those of the others, since the first submit.",
-		backlogCalls, backlogClients, backlogReady, hangTime)
-	table(1, rows)
+	heading(fmt.Sprintf("%d functions with a backlog at once", o.backlogs), "%d calls of each function, submitted in random order by %d clients; one function in %d has a replica, the others none. Two of them never succeed: the calls of one are answered with 500, those of the other hang until they are cut off after %s, and both are tried again after 1 s, 2 s and so on. Runs without these two and beside them, medians of %d rounds, in turn. Times are those of the other functions, since the first submit.",
+		backlogCalls, backlogClients, backlogReady, hangTime, o.rounds)
+	reportBacklogs(runs[0], runs[1])
 	return nil
+}
+
+func reportBacklogs(without, beside []worked) {
+	rows := [][]string{{"", "without", "beside them", "ratio"}}
+	row := func(name string, of func(worked) float64, format string) {
+		ratios := make([]float64, len(beside))
+		for i := range ratios {
+			ratios[i] = of(beside[i]) / of(without[i])
+		}
+		rows = append(rows, []string{name, fmt.Sprintf(format, medianOf(without, of)), fmt.Sprintf(format, medianOf(beside, of)), spread(ratios)})
+	}
+	row("all calls done after", func(w worked) float64 { return slices.Max(w.last).Seconds() }, "%.2f s")
+	for _, each := range []struct {
+		name string
+		of   func(worked) []time.Duration
+	}{{"first", func(w worked) []time.Duration { return w.first }}, {"last", func(w worked) []time.Duration { return w.last }}} {
+		for _, percent := range []int{50, 99} {
+			row(fmt.Sprintf("a function's %s call done after, p%d", each.name, percent), func(w worked) float64 { return quantile(each.of(w), percent).Seconds() }, "%.2f s")
+		}
+		row("the same, slowest function", func(w worked) float64 { return slices.Max(each.of(w)).Seconds() }, "%.2f s")
+	}
+	row("a function's last call, slowest ÷ median", func(w worked) float64 { return slices.Max(w.last).Seconds() / quantile(w.last, 50).Seconds() }, "%.2f")
+	for i, d := range badOnes {
+		rows = append(rows, []string{"attempts meanwhile, " + d.Service, "", fmt.Sprintf("%.0f", medianOf(beside, func(w worked) float64 { return float64(w.bad[i]) })), ""})
+	}
+	table(1, rows)
 }
 
 // deployBacklogs deploys so many functions, and the bad ones.
@@ -93,21 +123,8 @@ func (p *platform) putToSleep(ctx context.Context, refs []lofn.Ref) error {
 
 // worked is how the functions were served.
 type worked struct {
-	all         time.Duration
 	first, last []time.Duration // of each function
 	bad         []int           // attempts at the calls of each bad one
-}
-
-func (w worked) row(name string) []string {
-	three := func(d []time.Duration) string {
-		return fmt.Sprintf("%.2f, %.2f, %.2f s", quantile(d, 50).Seconds(), quantile(d, 99).Seconds(), slices.Max(d).Seconds())
-	}
-	bad := ""
-	if len(w.bad) > 0 {
-		bad = fmt.Sprintf("%d, %d", w.bad[0], w.bad[1])
-	}
-	return []string{name, seconds(w.all), three(w.first), three(w.last),
-		fmt.Sprintf("%.2f", slices.Max(w.last).Seconds()/quantile(w.last, 50).Seconds()), bad}
 }
 
 // workOff submits the calls, and waits until those of the good functions are
@@ -139,7 +156,6 @@ func (p *platform) workOff(ctx context.Context, good []lofn.Ref, beside bool) (w
 			return w, fmt.Errorf("%s: %w", ref, err)
 		}
 		w.first, w.last = append(w.first, first), append(w.last, last)
-		w.all = max(w.all, last)
 	}
 	return w, nil
 }
