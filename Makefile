@@ -63,7 +63,7 @@ lint: ## golangci-lint with .golangci.yml
 	@command -v golangci-lint >/dev/null || { echo "golangci-lint is not installed: https://golangci-lint.run/docs/welcome/install"; exit 1; }
 	golangci-lint run
 
-bench: build ## calls, latency, streams, overload, deployments, memory, as tables
+bench: build ## calls, latency, streams, overload, asynchronous calls, cold calls, deployments, memory, as tables
 	go run ./bench -lofn bin/lofn $(BENCH)
 
 bench-change: build ## 450,000 calls while replicas come, go and are killed; fails if one of them does

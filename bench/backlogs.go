@@ -21,7 +21,7 @@ const (
 	// backlogReady is of how many functions one has a replica at the start.
 	backlogReady = 5
 	// hangTime is after which time a call fails that hangs.
-	hangTime = 5 * time.Second
+	hangTime = time.Second
 )
 
 // The bad ones are two functions whose calls never succeed. They come back soon,

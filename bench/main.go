@@ -81,7 +81,7 @@ func main() {
 	flag.DurationVar(&o.phase, "phase", 25*time.Second, "change: how long each phase is")
 	flag.Float64Var(&o.rate, "rate", 3000, "change, functions: calls per second meanwhile")
 	flag.IntVar(&o.asyncGiB, "async-gib", 2, "bodies: how many GiB the body of an asynchronous call has")
-	flag.IntVar(&o.backlogs, "backlogs", 300, "backlogs: how many functions have calls to be made at once")
+	flag.IntVar(&o.backlogs, "backlogs", 200, "backlogs: how many functions have calls to be made at once")
 	flag.IntVar(&o.crashCalls, "crash-calls", 100_000, "crashes: how many calls are accepted")
 	flag.IntVar(&o.kills, "kills", 20, "crashes: how often something is killed meanwhile")
 	flag.Parse()
