@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -55,7 +56,7 @@ func (k *link) verdict(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case behind(err):
-		return ledger.ErrBehind
+		return fmt.Errorf("%w: %w", ledger.ErrBehind, err)
 	case unsent(err), noRoom(err):
 		return k.translate(ctx, err, "nothing was recorded")
 	case errors.Is(err, nats.ErrMaxPayload):
