@@ -101,6 +101,17 @@ func behind(err error) bool {
 	return code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant
 }
 
+// refusedAt returns the number of the last record, as whoever refused another
+// one has it.
+func refusedAt(err error) (last uint64, ok bool) {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok || api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence {
+		return 0, false
+	}
+	_, scan := fmt.Sscanf(api.Description, "wrong last sequence: %d", &last)
+	return last, scan == nil
+}
+
 func apiCode(err error) jetstream.ErrorCode {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.ErrorCode
