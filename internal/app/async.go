@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,8 @@ type async struct {
 	taking   *work
 	// succeeded says that another process has the data folder, or is about to.
 	succeeded atomic.Bool
+	// sharing is held while the queue is told who else writes to it.
+	sharing sync.Mutex
 	// opening is under way while a server elsewhere does not answer.
 	opening *work
 }
@@ -58,6 +61,7 @@ func (p *platform) openAsync(ctx context.Context) (err error) {
 	a.worker = queue.New(queue.Config{
 		Functions: p.pool, Gateway: p.gateway, Front: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }),
 		Secrets: secretValues{p.secrets}, Release: p.options.Release, Log: p.log,
+		Attempted: p.metrics.Attempted, CalledBack: p.metrics.CalledBack,
 	})
 	a.taking = &work{run: func(ctx context.Context) { a.worker.Run(ctx, a.queue) }}
 	a.opening = &work{run: p.keepOpening}
@@ -105,10 +109,17 @@ func (p *platform) openQueue(ctx context.Context) error {
 	if err == nil {
 		var q *ledger.Ledger
 		if q, err = ledger.Open(ctx, ledger.Config{
-			Log: log, Blobs: blobs, Limits: cmp.Or(o.Limits, lofn.DefaultQueueLimits), Worker: a.identity, Dead: p.isGone, Shared: o.URL != "", Due: a.worker.Poke, Logger: p.log,
+			Log: log, Blobs: blobs, Limits: cmp.Or(o.Limits, lofn.DefaultQueueLimits), Worker: a.identity, Dead: p.isGone,
+			Shared: o.URL != "" || p.before != nil, Alone: o.URL == "" && p.before == nil, Due: a.worker.Poke, Logger: p.log,
 		}); err == nil {
 			a.log = log
 			a.queue.attach(q)
+			if p.before != nil {
+				go func() {
+					<-p.before.gone
+					p.share()
+				}()
+			}
 			return nil
 		}
 	}
@@ -155,14 +166,30 @@ func (p *platform) restAsync() {
 	p.async.succeeded.Store(true)
 	p.async.opening.stop()
 	p.async.taking.stop()
-	if q, err := p.async.queue.current(); err == nil {
+	p.share()
+}
+
+// share tells the queue whether other processes write to it: the one that has
+// the data folder, or the one that had it before, which clients may still ask to
+// submit calls.
+func (p *platform) share() {
+	a := &p.async
+	a.sharing.Lock()
+	defer a.sharing.Unlock()
+	q, err := a.queue.current()
+	switch {
+	case err != nil:
+	case a.succeeded.Load():
 		q.Share()
+	case p.options.Queue.URL == "" && p.before.isGone():
+		q.Unshare()
 	}
 }
 
 // resumeAsync takes calls again, after another process failed to.
 func (p *platform) resumeAsync() {
 	p.async.succeeded.Store(false)
+	p.share()
 	p.async.taking.start()
 	if _, err := p.async.queue.current(); err != nil {
 		p.async.opening.start()

@@ -98,7 +98,7 @@ func (p *platform) visiting(name string, labels map[string]string) {
 	p.Helper()
 	body, err := json.Marshal(lofn.Deployment{
 		Service: name, Image: "fn:latest", Labels: labels, EnvVars: map[string]string{"marker": p.marker()},
-		Annotations: map[string]string{lofn.AnnotationRetryMinWait: "100ms", lofn.AnnotationRetryMaxWait: "1s"},
+		Annotations: map[string]string{lofn.AnnotationRetryAttempts: "1000", lofn.AnnotationRetryMinWait: "100ms", lofn.AnnotationRetryMaxWait: "1s"},
 	})
 	if err != nil {
 		p.Fatal(err)
@@ -161,16 +161,7 @@ func (p *platform) call(id string) (s lofn.CallStatus) {
 func (p *platform) comeTo(state lofn.CallState, ids ...string) {
 	p.Helper()
 	for _, id := range ids {
-		var s lofn.CallStatus
-		defer func() {
-			if s.State != state {
-				p.Logf("call %s is %+v", id, s)
-			}
-		}()
-		p.eventually(fmt.Sprintf("call %s is %s", id, state), func() bool {
-			s = p.call(id)
-			return s.State == state || p.Failed()
-		})
+		p.eventually(fmt.Sprintf("call %s is %s", id, state), func() bool { return p.call(id).State == state })
 	}
 }
 

@@ -68,6 +68,19 @@ func (p *predecessor) await(ctx context.Context) {
 	}
 }
 
+// isGone reports whether it has ended, or there was none.
+func (p *predecessor) isGone() bool {
+	if p == nil {
+		return true
+	}
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 // hurry tells the predecessor, if there is one, that the time of a stop is all
 // it has left.
 func (p *predecessor) hurry() {

@@ -248,7 +248,9 @@ func killInTheMiddle(p *platform, load *load) {
 		}
 		return next != 0 && strings.Contains(said, "isolation=")
 	})
-	load.more(50)
+	if load != nil {
+		load.more(50)
+	}
 	if err := syscall.Kill(next, syscall.SIGKILL); err != nil {
 		p.Fatal(err)
 	}

@@ -51,10 +51,14 @@ type line struct {
 	// listed is set while it waits for its turn, taking while it asks the queue,
 	// and stuck while it has as much as it may.
 	listed, taking, stuck bool
+	// failed says that the queue did not answer it the last time.
+	failed bool
 	// full says that it could do more if its window were wider.
 	full bool
-	// until is when it may have more, after it refused some.
+	// until is when it may have more, after it refused some, and pause how long
+	// that was the last time.
 	until time.Time
+	pause time.Duration
 	// idle is since when it has had nothing.
 	idle time.Time
 }
@@ -107,7 +111,7 @@ func (c *crew) run(ctx context.Context, q taker) {
 		case <-tick.C:
 			c.review(time.Now())
 		}
-		for l, n := c.next(); l != nil; l, n = c.next() {
+		for l, n := c.next(ctx); l != nil; l, n = c.next(ctx) {
 			asking.Add(1)
 			c.worker.under.Go(func() { c.fetch(ctx, q, l, n, asking.Done) })
 		}
@@ -116,10 +120,10 @@ func (c *crew) run(ctx context.Context, q taker) {
 
 // next gives places to the line whose turn it is, nil if there are none or
 // nobody wants any.
-func (c *crew) next() (l *line, n int) {
+func (c *crew) next(ctx context.Context) (l *line, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.free > 0 && len(c.turn) > 0 {
+	for c.free > 0 && len(c.turn) > 0 && ctx.Err() == nil {
 		l, c.turn = c.turn[0], c.turn[1:]
 		l.listed = false
 		if n = c.share(l); n == 0 {
@@ -161,10 +165,10 @@ func (c *crew) share(l *line) int {
 func (c *crew) fetch(ctx context.Context, q taker, l *line, n int, asked func()) {
 	deliveries, err := q.Take(ctx, l.lane, n)
 	asked()
-	if err != nil && ctx.Err() == nil && lofn.CodeOf(err) != lofn.Unavailable {
-		c.worker.Log.Error("the queue does not say what is due", "function", l.lane.Function, "error", err)
+	round, before := c.fetched(l, len(deliveries), n-len(deliveries), err != nil)
+	if err != nil && !before && ctx.Err() == nil && lofn.CodeOf(err) != lofn.Unavailable {
+		c.worker.Log.Error("the queue does not say what is due, it is asked again until it does", "function", l.lane.Function, "error", err)
 	}
-	round := c.fetched(l, len(deliveries), n-len(deliveries), err != nil)
 	for i, d := range deliveries {
 		if i == len(deliveries)-1 {
 			c.attend(l, round, d)
@@ -176,7 +180,8 @@ func (c *crew) fetch(ctx context.Context, q taker, l *line, n int, asked func())
 
 // fetched takes back the places that were not filled. A line that could fill
 // all of them may have more, and one that could not ask asks again in a while.
-func (c *crew) fetched(l *line, filled, unused int, failed bool) (round int) {
+// before says that it could not the last time either.
+func (c *crew) fetched(l *line, filled, unused int, failed bool) (round int, before bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l.taking = false
@@ -186,11 +191,12 @@ func (c *crew) fetched(l *line, filled, unused int, failed bool) (round int) {
 	l.due = l.due || unused == 0 || failed
 	l.full = l.full && unused == 0
 	l.stuck = failed
+	before, l.failed = l.failed, failed
 	c.list(l)
 	if unused > 0 {
 		c.wake()
 	}
-	return l.window.round
+	return l.window.round, before
 }
 
 // attend makes a delivery and tells the queue what came of it. The function is

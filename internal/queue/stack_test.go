@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -128,6 +129,30 @@ func TestAnAnswerThatIsBrokenOff(t *testing.T) {
 	}
 	if _, text := b.result(id); text != "whole" {
 		t.Errorf("its result is %q", text)
+	}
+}
+
+// stalledDelivery has a body that stops coming.
+type stalledDelivery struct{ lofn.Delivery }
+
+func (stalledDelivery) Body(ctx context.Context) (io.ReadCloser, error) {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
+	go func() { _, _ = io.Copy(w, pattern(stalledAfter)) }()
+	return r, nil
+}
+
+const stalledAfter = 64 << 10
+
+func TestAnAnswerEndsTheReadingOfTheBody(t *testing.T) {
+	b := stack(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.CopyN(io.Discard, r.Body, stalledAfter)
+		_, _ = io.WriteString(w, "enough")
+	}, lofn.Spec{})
+	b.wrap = func(d lofn.Delivery) lofn.Delivery { return stalledDelivery{d} }
+	// A server reads what is left of a small body before it answers.
+	if s := b.outcome(b.submit(lofn.Call{}, strings.Repeat("body", 1<<20))); s.State != lofn.CallSucceeded {
+		t.Errorf("the call is %+v", s)
 	}
 }
 

@@ -194,7 +194,7 @@ func (w *Worker) settle(d lofn.Delivery, s lofn.Settlement) {
 	switch {
 	case err == nil:
 	case lofn.CodeOf(err) == lofn.Conflict:
-		w.Log.Warn("the lease on a call was lost while it was under way, so it is made twice", "function", call.Function, "call", call.ID)
+		w.Log.Warn("the lease on a call was lost while it was under way, so what came of it does not count", "function", call.Function, "call", call.ID)
 	default:
 		w.Log.Error("what came of a call cannot be written down, so it is made again", "function", call.Function, "call", call.ID, "state", s.State, "error", err)
 	}

@@ -155,12 +155,24 @@ func (k *link) connected(ctx context.Context) error {
 
 // ask makes a request that may be made again.
 func (k *link) ask(ctx context.Context, what string, request func(ctx context.Context) error) error {
-	if err := k.connected(ctx); err != nil {
-		return err
+	return k.send(ctx, func() error {
+		ctx, cancel := k.bound(ctx)
+		defer cancel()
+		return k.translate(ctx, request(ctx), what)
+	})
+}
+
+// send makes a request when there is a connection, and once more if it broke
+// before the request was sent.
+func (k *link) send(ctx context.Context, request func() error) error {
+	for {
+		if err := k.connected(ctx); err != nil {
+			return err
+		}
+		if err := request(); !errors.Is(err, nats.ErrReconnectBufExceeded) || ctx.Err() != nil {
+			return err
+		}
 	}
-	ctx, cancel := k.bound(ctx)
-	defer cancel()
-	return k.translate(ctx, request(ctx), what)
 }
 
 // insist is ask for what should not be broken off because a server is away for

@@ -38,15 +38,15 @@ type Log struct {
 func (l *Log) Close() { l.link.conn.Close() }
 
 // Append implements ledger.Log.
-func (l *Log) Append(ctx context.Context, after uint64, data []byte, urgent bool) (uint64, error) {
+func (l *Log) Append(ctx context.Context, after uint64, data []byte, urgent bool) (number uint64, err error) {
 	if err := l.ready(ctx, int64(len(data)), urgent); err != nil {
 		return 0, err
 	}
-	if err := l.link.connected(ctx); err != nil {
-		return 0, err
-	}
 	failure := l.link.failure()
-	number, err := l.publish(ctx, after, data)
+	err = l.link.send(ctx, func() error {
+		number, err = l.publish(ctx, after, data)
+		return err
+	})
 	if failure.Err() != nil && lofn.CodeOf(err) == lofn.DeadlineExceeded {
 		return 0, l.failed(ctx, after, err)
 	}

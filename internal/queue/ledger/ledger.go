@@ -31,6 +31,9 @@ type Config struct {
 	// Shared says that others may write to the log too. Without it nobody looks
 	// for what they wrote, unless one is known to be there.
 	Shared bool
+	// Alone says that no other process writes blobs, so that those are garbage to
+	// which nobody refers.
+	Alone bool
 	// CleanAbove is how long the log may become before what is live in it is
 	// copied together, in bytes, DefaultCleanAbove if 0.
 	CleanAbove int64
@@ -60,8 +63,8 @@ type Ledger struct {
 	done    chan struct{}
 	stop    context.CancelFunc
 
-	// shared says that others may write to the log too.
-	shared atomic.Bool
+	// shared says whether others may write to the log too.
+	shared atomic.Int32
 
 	// mu is held for writing by the committer while it changes the state, and
 	// for reading by everybody who looks at it.
@@ -88,14 +91,16 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	}
 	l := &Ledger{Config: c, cache: newCache(), buffers: newBuffers(), queue: newOpQueue(), done: make(chan struct{})}
 	l.worker = l.newName()
-	l.shared.Store(c.Shared)
+	if c.Shared {
+		l.Share()
+	}
 	l.state = l.emptyState()
 	if err := l.catchUp(ctx); err != nil {
 		return nil, err
 	}
 	l.state.startCounting(nil)
 	l.bury(ctx)
-	go l.sweep(l.blobs())
+	l.sweep(ctx)
 	life, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	go l.run(life)
@@ -120,7 +125,17 @@ func (l *Ledger) WorkerName() string {
 }
 
 // Share has it look for what others write from now on, as Config.Shared does.
-func (l *Ledger) Share() { l.shared.Store(true) }
+func (l *Ledger) Share() { l.shared.Store(shared) }
+
+// Unshare says that the others are gone: what they wrote is looked for once more.
+func (l *Ledger) Unshare() { l.shared.CompareAndSwap(shared, wasShared) }
+
+// What is known of other processes that write to the log.
+const (
+	notShared = iota
+	shared
+	wasShared
+)
 
 // Close gives back what this process has leased, and ends it. The log stays
 // open.
@@ -144,10 +159,25 @@ func (l *Ledger) Abandon() {
 
 var errLeaseLost = &lofn.Error{Code: lofn.Conflict, Text: "the lease on the call was lost: this process was taken for dead, and another one makes the call"}
 
+// orphanAge is how long nothing was written to a blob that nobody refers to
+// before it is one that a process left which has ended: one that is still being
+// written belongs to a call that is not accepted yet.
+const orphanAge = 24 * time.Hour
+
+// sweep removes blobs that nobody refers to. It is called before this process
+// writes any.
+func (l *Ledger) sweep(ctx context.Context) {
+	known := l.blobs()
+	if l.Alone {
+		orphans := l.orphans(ctx, known, 0)
+		go l.removeBlobs(orphans)
+		return
+	}
+	go func() { l.removeBlobs(l.orphans(context.Background(), known, orphanAge)) }()
+}
+
 // blobs are the ones that calls refer to.
 func (l *Ledger) blobs() map[string]bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
 	names := make(map[string]bool)
 	for _, c := range l.state.calls {
 		known := c.known()
@@ -156,17 +186,12 @@ func (l *Ledger) blobs() map[string]bool {
 	return names
 }
 
-// orphanAge is how long nothing was written to a blob that nobody refers to
-// before it is one that a process left which has ended: one that is still being
-// written belongs to a call that is not accepted yet.
-const orphanAge = 24 * time.Hour
-
-// sweep removes blobs that nobody refers to, known being those to which
-// somebody does.
-func (l *Ledger) sweep(known map[string]bool) {
-	for name, touched := range l.Blobs.Names(context.Background()) {
-		if !known[name] && time.Since(touched) > orphanAge {
-			l.removeBlobs([]string{name})
+// orphans are the blobs that are not known, and that old.
+func (l *Ledger) orphans(ctx context.Context, known map[string]bool, age time.Duration) (names []string) {
+	for name, touched := range l.Blobs.Names(ctx) {
+		if !known[name] && (age == 0 || time.Since(touched) > age) {
+			names = append(names, name)
 		}
 	}
+	return names
 }

@@ -40,14 +40,18 @@ func (l *Ledger) beat(ctx context.Context) {
 // watch reads what others wrote, if there may be others, and takes the calls of
 // those that are dead.
 func (l *Ledger) watch(ctx context.Context) {
-	if !l.shared.Load() && !l.others() {
+	if l.shared.Load() == notShared && !l.others() {
 		return
 	}
+	last := l.shared.Load() == wasShared
 	if err := l.catchUp(ctx); err != nil {
 		if ctx.Err() == nil {
 			l.Logger.Warn("queue: the log cannot be read", "error", err)
 		}
 		return
+	}
+	if last {
+		l.shared.CompareAndSwap(wasShared, notShared)
 	}
 	l.bury(ctx)
 }
@@ -55,9 +59,10 @@ func (l *Ledger) watch(ctx context.Context) {
 // bury takes the calls of workers that are dead, or silent for too long.
 func (l *Ledger) bury(ctx context.Context) {
 	var gone []*op
+	calls := make(map[string]int)
 	for name, w := range l.state.workers {
 		if l.isGone(name) {
-			l.Logger.Warn("queue: another process that was making calls is gone; they are made again", "worker", name, "calls", len(w.calls))
+			calls[name] = len(w.calls)
 			gone = append(gone, &op{done: make(chan struct{}), plan: func(p *page) error {
 				if l.isGone(name) {
 					p.add(&voided{name})
@@ -67,6 +72,11 @@ func (l *Ledger) bury(ctx context.Context) {
 		}
 	}
 	l.commit(ctx, gone)
+	for name, n := range calls {
+		if l.state.workers[name] == nil { // else the disk is full, say
+			l.Logger.Warn("queue: another process that was making calls is gone; they are made again", "worker", name, "calls", n)
+		}
+	}
 }
 
 // isGone reports whether a worker has leases that it is not going to settle.
