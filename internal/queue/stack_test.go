@@ -248,7 +248,7 @@ func TestAReceiverThatIsNotThere(t *testing.T) {
 	b.declare(echo, 1, lofn.Spec{})
 	id := b.submit(lofn.Call{Callback: "http://" + l.Addr().String() + "/?token=secret"}, "")
 	s := b.await(id, "tried", func(s lofn.CallStatus) bool { return s.Callback.Reason != "" }).Callback
-	if s.State != lofn.CallbackPending || !strings.Contains(s.Reason, "did not answer") || strings.Contains(s.Reason, "secret") {
+	if s.State != lofn.CallbackPending || !strings.Contains(s.Reason, "connection refused") || strings.Contains(s.Reason, "secret") {
 		t.Errorf("the callback is %+v", s)
 	}
 }

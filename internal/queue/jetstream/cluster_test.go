@@ -64,7 +64,7 @@ func TestCluster(t *testing.T) {
 	last := uint64(0)
 	for i := range servers {
 		for range 20 {
-			last = mustAppend(t, l, last, "x")
+			last = appendSomehow(t, l, last)
 		}
 		servers[i].kill()
 		last = appendSomehow(t, l, last)
@@ -93,10 +93,13 @@ func appendSomehow(t *testing.T, l *jetstream.Log, last uint64) uint64 {
 			last = number
 			return true
 		}
-		t.Log(err)
+		t.Logf("after %d: %v", last, err)
 		for r, err := range l.Read(t.Context(), last+1) {
-			if err == nil {
+			switch {
+			case err == nil:
 				last = r.Number
+			case lofn.CodeOf(err) == lofn.Internal:
+				t.Fatalf("Read after %d: %v", last, err)
 			}
 		}
 		return false

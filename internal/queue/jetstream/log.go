@@ -61,10 +61,23 @@ func (l *Log) publish(ctx context.Context, after uint64, data []byte) (uint64, e
 	defer cancel()
 	message := &nats.Msg{Subject: l.name, Data: data}
 	ack, err := l.link.js.PublishMsg(ctx, message, jetstream.WithExpectLastSequence(after))
+	if last, ok := refusedAt(err); ok && last < after {
+		return 0, l.contradicted(ctx, after, err)
+	}
 	if err != nil {
 		return 0, l.link.verdict(ctx, err)
 	}
 	return ack.Sequence, nil
+}
+
+// contradicted is for an answer by which the log is shorter than it was. So
+// answers a server of a cluster that was started again and has not caught up,
+// while the one that leads takes the record.
+func (l *Log) contradicted(ctx context.Context, after uint64, err error) error {
+	if _, last, lookup := l.ends(ctx); lookup == nil && last < after {
+		return fmt.Errorf("%w: %w", ledger.ErrBehind, err) // it is: its end is lost
+	}
+	return lofn.Errorf(lofn.DeadlineExceeded, "it is unknown whether this was recorded: a server of %s has not caught up: %w", l.link.name, err)
 }
 
 // failed looks up what became of a record that the embedded engine failed to

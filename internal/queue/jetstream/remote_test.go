@@ -69,6 +69,34 @@ func TestSilentServer(t *testing.T) {
 	mustBeBehind(t, l, last-1)
 }
 
+// In a cluster a server that has not caught up may refuse a record that the one
+// that leads takes. Here somebody else plays that one: an Append must not say
+// that nothing was recorded when it was.
+func TestServerThatHasNotCaughtUp(t *testing.T) {
+	server := startServer(t)
+	l := server.open(t)
+	last := mustAppend(t, l, 0, "x")
+	conn, err := nats.Connect(server.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Subscribe(jetstream.DefaultStream, func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 0"},"stream":"LOFN_CALLS","seq":0}`))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the other one is quicker", func() bool {
+		_, err := l.Append(t.Context(), last, []byte("x"), false)
+		last++
+		if err != nil && lofn.CodeOf(err) != lofn.DeadlineExceeded {
+			t.Fatalf("Append: %v, want that it is unknown", err)
+		}
+		return err != nil
+	})
+	wait(t, "the record is there all the same", func() bool { return lastOf(t, l) == last })
+}
+
 // A server is killed again and again while somebody appends: what was
 // acknowledged is there, in its order, and what was said not to have been
 // recorded is not.
