@@ -17,7 +17,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 
 DIST := $(foreach target,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64,lofn-$(target)) fwatchdog-linux-amd64 fwatchdog-linux-arm64
 
-.PHONY: FORCE help build demo test test-examples check fuzz lint bench bench-change dist clean
+.PHONY: FORCE help build demo test test-examples check fuzz lint bench bench-change bench-crashes dist clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,11 +63,14 @@ lint: ## golangci-lint with .golangci.yml
 	@command -v golangci-lint >/dev/null || { echo "golangci-lint is not installed: https://golangci-lint.run/docs/welcome/install"; exit 1; }
 	golangci-lint run
 
-bench: build ## calls, latency, streams, overload, deployments, memory, as tables
+bench: build ## calls, latency, streams, overload, asynchronous calls, cold calls, deployments, memory, as tables
 	go run ./bench -lofn bin/lofn $(BENCH)
 
 bench-change: build ## 450,000 calls while replicas come, go and are killed; fails if one of them does
 	go run ./bench -lofn bin/lofn -only change $(BENCH)
+
+bench-crashes: build ## 100,000 asynchronous calls while lofn, and a nats-server, is killed 20 times; fails if one is lost
+	go run ./bench -lofn bin/lofn -only crashes $(BENCH)
 
 dist: $(DIST:%=dist/%) ## reproducible binaries in dist/ with their checksums
 	cd dist && sha256sum $(DIST) | tee sha256sums

@@ -29,8 +29,8 @@ type Queue interface {
 
 	// Status tells how a call goes, until its outcome has expired.
 	Status(ctx context.Context, id string) (CallStatus, error)
-	// Request returns the call, as far as it is still kept: of a call that has
-	// ended otherwise than dead, only its ID and Function.
+	// Request returns the call, as far as it is still kept: of one that
+	// succeeded or was cancelled, only its ID and Function.
 	Request(ctx context.Context, id string) (Call, error)
 	// Result returns the answer of a call that has its outcome. The error has
 	// code Conflict if it has none yet, NotFound if it ended without an answer.

@@ -304,6 +304,9 @@ func (s Spec) ValidateReplicas(n int) error {
 type Load struct {
 	// InFlight calls are on replicas, Waiting ones wait for a free one.
 	InFlight, Waiting int
+	// Backlog is how many asynchronous calls wait or run, counted for functions
+	// that are scaled by it.
+	Backlog int
 	// Started counts the calls that came since the function was declared.
 	Started uint64
 	// Ready replicas take calls.

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"lofn"
@@ -22,10 +25,15 @@ const (
 var asyncHeld = lofn.Ref{Namespace: lofn.DefaultNamespace, Name: "held"}
 
 // measureAsync measures how fast calls are accepted that nobody waits for,
-// beside the same messages published to JetStream one by one, and how fast
-// they are made.
+// beside messages of the same size published to JetStream one by one, and how
+// fast they are made.
 func measureAsync(ctx context.Context, p *platform, o options) error {
 	if err := p.hold(ctx); err != nil {
+		return err
+	}
+	defer p.letGo(context.WithoutCancel(ctx))
+	size, err := p.loggedSize(ctx, o)
+	if err != nil {
 		return err
 	}
 	peer, err := startPublishing(ctx)
@@ -33,15 +41,12 @@ func measureAsync(ctx context.Context, p *platform, o options) error {
 		return err
 	}
 	defer peer.stop()
-	accepted, published, err := p.accept(ctx, peer, o)
+	accepted, published, err := p.accept(ctx, peer, size, o)
 	if err != nil {
 		return err
 	}
-	peak := medianOf(accepted, load.Result.Rate)
-	half, err := load.Run(ctx, asyncTarget(p, asyncHeld.Name, "/sleep?for=1h"), load.Plan{Connections: asyncConnections, Rate: peak / 2, For: 3 * o.duration})
-	if err == nil {
-		err = half.Err()
-	}
+	peer.stop() // what follows has the machine to itself
+	half, err := runWhole(ctx, p.held(), load.Plan{Connections: asyncConnections, Rate: medianOf(accepted, load.Result.Rate) / 2, For: 3 * o.duration})
 	if err != nil {
 		return err
 	}
@@ -49,57 +54,114 @@ func measureAsync(ctx context.Context, p *platform, o options) error {
 	if err != nil {
 		return err
 	}
+	heading("Asynchronous calls", "%d clients submit calls with a body of %d bytes, each flushed to the disk before its 202; beside it as many clients that each publish messages of %d bytes, which is what such a call takes in lofn's log, one by one to a JetStream of the same version that flushes each before it confirms it. Medians of %d rounds of %s for each, in turn.",
+		asyncConnections, asyncBody, size, o.rounds, o.duration)
+	reportAsync(accepted, published, half, fmt.Sprintf("%.0f (%d calls in %.1f s)", float64(made)/took.Seconds(), made, took.Seconds()))
+	return nil
+}
 
-	heading("Asynchronous calls", "%d clients submit calls of %d bytes, each flushed to the disk before its 202; beside it as many clients that each publish such a message to an embedded JetStream of the same version that flushes each, one by one. Medians of %d rounds of %s for each, in turn.",
-		asyncConnections, asyncBody, o.rounds, o.duration)
+func reportAsync(accepted []load.Result, published []float64, half load.Result, throughput string) {
+	peak := medianOf(accepted, load.Result.Rate)
 	ratios := make([]float64, len(accepted))
 	for i := range accepted {
 		ratios[i] = accepted[i].Rate() / published[i]
 	}
-	slices.Sort(ratios)
-	slices.Sort(published)
 	table(1, [][]string{
 		{"", ""},
 		{"accepted with 202, calls/s", fmt.Sprintf("%.0f", peak)},
-		{"published one by one, messages/s", fmt.Sprintf("%.0f", published[len(published)/2])},
-		{"accepted ÷ published", fmt.Sprintf("%.2f (%.2f–%.2f)", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])},
+		{"published one by one, messages/s", fmt.Sprintf("%.0f", quantile(published, 50))},
+		{"accepted ÷ published", spread(ratios)},
 		{"p50 and p99 at that rate", milli(medianOf(accepted, p50)) + ", " + milli(medianOf(accepted, p99))},
 		{fmt.Sprintf("p50 and p99 at half of it, %.0f calls/s", peak/2), milli(half.P50) + ", " + milli(half.P99)},
-		{"from submit to outcome, of a function that does nothing, calls/s", fmt.Sprintf("%.0f (%d calls in %.1f s)", float64(made)/took.Seconds(), made, took.Seconds())},
+		{"from submit to outcome, of a function that does nothing, calls/s", throughput},
 	})
-	return nil
 }
 
 // hold deploys the function that is held, and has it take its call.
 func (p *platform) hold(ctx context.Context) error {
 	err := p.Create(ctx, lofn.Deployment{Service: asyncHeld.Name, Namespace: asyncHeld.Namespace, Image: p.image,
-		EnvVars: map[string]string{lofn.EnvMaxInflight: "1", lofn.EnvTimeout: "1h"}})
+		EnvVars:     map[string]string{lofn.EnvMaxInflight: "1", lofn.EnvTimeout: "1h"},
+		Annotations: map[string]string{lofn.AnnotationMaxBacklog: strconv.Itoa(lofn.DefaultQueueLimits.Backlog)}})
 	if err == nil {
 		_, err = p.ready(ctx, asyncHeld, 1)
 	}
 	return err
 }
 
-func asyncTarget(p *platform, function, path string) load.Target {
+// letGo ends the call that the function has, for which the platform would wait
+// at its end.
+func (p *platform) letGo(ctx context.Context) {
+	_ = p.Remove(ctx, asyncHeld)
+	calls, _ := p.Calls(ctx, lofn.CallQuery{Namespace: asyncHeld.Namespace, Name: asyncHeld.Name, States: []lofn.CallState{lofn.CallRunning}})
+	for _, c := range calls {
+		_, _ = p.CancelCall(ctx, c.ID)
+	}
+}
+
+func (p *platform) held() load.Target { return p.asyncTarget(asyncHeld.Name, "/sleep?for=1h") }
+
+func (p *platform) asyncTarget(function, path string) load.Target {
 	return load.Target{Name: "async", Network: "tcp", Address: p.address, Method: "POST", Path: "/async-function/" + function + path, Body: make([]byte, asyncBody)}
 }
 
-// accept has calls accepted and messages published in turn.
-func (p *platform) accept(ctx context.Context, peer *publishing, o options) (accepted []load.Result, published []float64, err error) {
-	target := asyncTarget(p, asyncHeld.Name, "/sleep?for=1h")
-	for range o.rounds {
-		r, err := load.Run(ctx, target, load.Plan{Connections: asyncConnections, For: o.duration})
-		if err == nil {
-			err = r.Err()
+// runWhole is a run in which no call may fail.
+func runWhole(ctx context.Context, t load.Target, plan load.Plan) (load.Result, error) {
+	r, err := load.Run(ctx, t, plan)
+	if err == nil {
+		err = r.Err()
+	}
+	return r, err
+}
+
+// loggedSize is how many bytes a call takes in the platform's log. The calls by
+// which it is found out warm the platform up.
+func (p *platform) loggedSize(ctx context.Context, o options) (int, error) {
+	before, err := sizeBelow(p.data)
+	if err != nil {
+		return 0, err
+	}
+	r, err := runWhole(ctx, p.held(), load.Plan{Connections: asyncConnections, For: o.duration})
+	if err != nil {
+		return 0, err
+	}
+	after, err := sizeBelow(p.data)
+	return int(after-before) / r.Calls, err
+}
+
+// sizeBelow adds up the files in a folder.
+func sizeBelow(dir string) (sum int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
 		}
-		if err != nil {
-			return nil, nil, err
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() { // not removed meanwhile
+			sum += info.Size()
 		}
-		rate, err := peer.publish(ctx, asyncConnections, asyncBody, o.duration)
-		if err != nil {
-			return nil, nil, err
+		return nil
+	})
+	return sum, err
+}
+
+// accept has calls accepted and messages published in turn, and another one of
+// the two begin in each round.
+func (p *platform) accept(ctx context.Context, peer *publishing, size int, o options) ([]load.Result, []float64, error) {
+	accepted, published := make([]load.Result, o.rounds), make([]float64, o.rounds)
+	turns := []func(round int) error{
+		func(round int) (err error) {
+			accepted[round], err = runWhole(ctx, p.held(), load.Plan{Connections: asyncConnections, For: o.duration})
+			return err
+		},
+		func(round int) (err error) {
+			published[round], err = peer.publish(ctx, asyncConnections, size, o.duration)
+			return err
+		},
+	}
+	for round := range o.rounds {
+		for turn := range turns {
+			if err := turns[(round+turn)%len(turns)](round); err != nil {
+				return nil, nil, err
+			}
 		}
-		accepted, published = append(accepted, r), append(published, rate)
 	}
 	return accepted, published, nil
 }
@@ -107,23 +169,34 @@ func (p *platform) accept(ctx context.Context, peer *publishing, o options) (acc
 // throughput submits calls for a while, and waits until all have their outcome.
 func (p *platform) throughput(ctx context.Context, d time.Duration) (made int, took time.Duration, err error) {
 	start := time.Now()
-	r, err := load.Run(ctx, asyncTarget(p, benchRef().Name, "/"), load.Plan{Connections: asyncConnections, For: d})
-	if err == nil {
-		err = r.Err()
+	r, err := runWhole(ctx, p.asyncTarget(benchRef().Name, "/"), load.Plan{Connections: asyncConnections, For: d})
+	if err != nil {
+		return 0, 0, err
 	}
-	for err == nil {
-		var counts []lofn.QueueCounts
-		if counts, err = p.QueueCounts(ctx, ""); err != nil {
-			break
+	counts, err := p.idle(ctx, isBench)
+	took = time.Since(start)
+	for _, c := range counts {
+		if isBench(c.Function) && c.Succeeded != c.Accepted {
+			return 0, 0, fmt.Errorf("%d of %d calls succeeded", c.Succeeded, c.Accepted)
 		}
-		i := slices.IndexFunc(counts, func(c lofn.QueueCounts) bool { return c.Function == benchRef().Host() })
-		if i >= 0 && counts[i].Queued+counts[i].Running == 0 {
-			if counts[i].Succeeded != counts[i].Accepted {
-				err = fmt.Errorf("%d of %d calls succeeded", counts[i].Succeeded, counts[i].Accepted)
-			}
-			return r.Calls, time.Since(start), err
-		}
-		err = pause(ctx, 20*time.Millisecond)
 	}
-	return 0, 0, err
+	return r.Calls, took, err
+}
+
+func isBench(function string) bool { return function == benchRef().Host() }
+
+// idle waits until the functions that are meant have no calls to be made, and
+// returns what the queue has. It asks again where the platform does not answer,
+// but not so often that this is what keeps it busy.
+func (p *platform) idle(ctx context.Context, meant func(function string) bool) ([]lofn.QueueCounts, error) {
+	for {
+		asked := time.Now()
+		counts, err := p.QueueCounts(ctx, "")
+		if err == nil && !slices.ContainsFunc(counts, func(c lofn.QueueCounts) bool { return meant(c.Function) && c.Queued+c.Running > 0 }) {
+			return counts, nil
+		}
+		if err := pause(ctx, max(20*time.Millisecond, 20*time.Since(asked))); err != nil {
+			return nil, err
+		}
+	}
 }

@@ -84,7 +84,7 @@ func callRows(pressure string, targets []load.Target, rounds [][]load.Result) []
 	return rows
 }
 
-func medianOf[T ~int64 | ~float64](rounds []load.Result, of func(load.Result) T) T {
+func medianOf[R any, T ~int64 | ~float64](rounds []R, of func(R) T) T {
 	values := make([]T, len(rounds))
 	for i, r := range rounds {
 		values[i] = of(r)
@@ -103,6 +103,10 @@ func ratio(targets []load.Target, rounds [][]load.Result, i int, other string) s
 	for round := range rounds[i] {
 		ratios = append(ratios, rounds[i][round].Rate()/rounds[to][round].Rate())
 	}
-	slices.Sort(ratios)
-	return fmt.Sprintf("%.2f (%.2f–%.2f)", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])
+	return spread(ratios)
+}
+
+// spread is the median of ratios, and their range.
+func spread(ratios []float64) string {
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", quantile(ratios, 50), slices.Min(ratios), slices.Max(ratios))
 }

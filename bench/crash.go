@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +39,7 @@ func measureCrashes(ctx context.Context, p *platform, o options) error {
 	rows := [][]string{{"Meanwhile", "kills", "accepted", "submits that failed", "lost", "with one outcome", "delivered once", "twice", "more often", "seconds"}}
 	var failed error
 	for _, c := range crashes {
-		s, kills, err := p.survive(ctx, c, o)
+		s, err := p.survive(ctx, c, o)
 		if errors.Is(err, exec.ErrNotFound) {
 			fmt.Printf("nats-server is not installed, so it is not killed.\n\n")
 			continue
@@ -46,7 +47,7 @@ func measureCrashes(ctx context.Context, p *platform, o options) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		rows = append(rows, append([]string{c.name, fmt.Sprint(kills)}, s.row()...))
+		rows = append(rows, append([]string{c.name, fmt.Sprint(o.kills)}, s.row()...))
 		if s.lost > 0 || s.settled != len(s.accepted) {
 			failed = errors.Join(failed, fmt.Errorf("%s: %d of %d calls lost, %d have their outcome", c.name, s.lost, len(s.accepted), s.settled))
 		}
@@ -77,43 +78,52 @@ func (s *survival) row() []string {
 
 // survive submits the calls while the crash happens, and finds out what became
 // of them.
-func (p *platform) survive(ctx context.Context, c crash, o options) (*survival, int, error) {
-	s := &survival{accepted: make(map[string]bool), deliveries: make(map[string]int)}
-	book, err := s.keepBook(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer book.Close()
+func (p *platform) survive(ctx context.Context, c crash, o options) (*survival, error) {
 	once, end, err := c.begin(ctx, p)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer end()
+	s := &survival{accepted: make(map[string]bool), deliveries: make(map[string]int)}
+	book, err := s.keepBook()
+	if err != nil {
+		return nil, err
+	}
+	defer book.Close()
 
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	start := time.Now()
 	submitted := make(chan error, 1)
 	go func() { submitted <- s.submit(ctx, p, o.crashCalls, book.Addr) }()
-	kills := 0
-	for ; kills < o.kills; kills++ {
-		// Somewhere in its part of the calls.
-		at := (float64(kills) + rand.Float64()) / float64(o.kills) * float64(o.crashCalls)
+	if err := s.interrupt(ctx, once, o); err != nil {
+		return nil, err
+	}
+	if err := <-submitted; err != nil {
+		return nil, err
+	}
+	if _, err := p.idle(ctx, isBench); err != nil {
+		return nil, err
+	}
+	s.took = time.Since(start)
+	return s, s.verify(ctx, p)
+}
+
+// interrupt does it as often as is wanted: each time at a random call of those
+// that are this time's part.
+func (s *survival) interrupt(ctx context.Context, once func(context.Context) error, o options) error {
+	for kill := range o.kills {
+		at := (float64(kill) + rand.Float64()) / float64(o.kills) * float64(o.crashCalls)
 		for s.count() < int(at) {
 			if err := pause(ctx, time.Millisecond); err != nil {
-				return nil, kills, err
+				return err
 			}
 		}
 		if err := once(ctx); err != nil {
-			return nil, kills, err
+			return err
 		}
 	}
-	if err := <-submitted; err != nil {
-		return nil, kills, err
-	}
-	if err := p.idle(ctx); err != nil {
-		return nil, kills, err
-	}
-	s.took = time.Since(start)
-	return s, kills, s.verify(ctx, p)
+	return nil
 }
 
 func (s *survival) count() int {
@@ -123,17 +133,17 @@ func (s *survival) count() int {
 }
 
 // keepBook listens for what the function reports.
-func (s *survival) keepBook(context.Context) (*http.Server, error) {
-	address, err := freeAddress()
+func (s *survival) keepBook() (*http.Server, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Addr: address, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	server := &http.Server{Addr: listener.Addr().String(), Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.deliveries[r.URL.Query().Get("id")]++
 	})}
-	go func() { _ = server.ListenAndServe() }()
+	go func() { _ = server.Serve(listener) }()
 	return server, nil
 }
 
@@ -181,46 +191,49 @@ func submitOne(ctx context.Context, transport *http.Transport, url string) (id s
 	return answer.Header.Get(lofn.HeaderCallID), err
 }
 
-// idle waits until the queue has nothing to do.
-func (p *platform) idle(ctx context.Context) error {
-	for {
-		counts, err := p.QueueCounts(ctx, "")
-		busy := err != nil
-		for _, c := range counts {
-			busy = busy || c.Function == benchRef().Host() && c.Queued+c.Running > 0
-		}
-		if !busy {
-			return nil
-		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
 // verify asks for the outcome of each accepted call.
 func (s *survival) verify(ctx context.Context, p *platform) error {
+	ids := make(chan string)
+	errs := make([]error, crashClients)
+	var work sync.WaitGroup
+	for client := range errs {
+		work.Go(func() {
+			for id := range ids {
+				if errs[client] == nil {
+					errs[client] = s.judge(ctx, p, id)
+				}
+			}
+		})
+	}
 	for id := range s.accepted {
-		status, err := p.CallDetail(ctx, id)
-		if err != nil && lofn.CodeOf(err) != lofn.NotFound {
-			return err
-		}
-		if status.State.Final() {
-			s.settled++
-		}
-		s.mu.Lock()
-		n := s.deliveries[id]
-		s.mu.Unlock()
-		switch {
-		case status.State != lofn.CallSucceeded || n == 0:
-			s.lost++
-		case n == 1:
-			s.once++
-		case n == 2:
-			s.twice++
-		default:
-			s.more++
-		}
+		ids <- id
+	}
+	close(ids)
+	work.Wait()
+	return errors.Join(errs...)
+}
+
+// judge finds out what became of a call. It is lost if it is unknown, if it
+// did not succeed, or if it is said to have though it never came.
+func (s *survival) judge(ctx context.Context, p *platform, id string) error {
+	status, err := p.CallDetail(ctx, id)
+	if err != nil && lofn.CodeOf(err) != lofn.NotFound {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && status.State.Final() {
+		s.settled++
+	}
+	switch n := s.deliveries[id]; {
+	case status.State != lofn.CallSucceeded || n == 0:
+		s.lost++
+	case n == 1:
+		s.once++
+	case n == 2:
+		s.twice++
+	default:
+		s.more++
 	}
 	return nil
 }

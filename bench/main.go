@@ -34,7 +34,7 @@ type options struct {
 	phase     time.Duration
 	rate      float64
 
-	crashCalls, kills int
+	asyncGiB, backlogs, crashCalls, kills int
 }
 
 // section is one measurement.
@@ -50,17 +50,19 @@ var sections = []section{
 	{"latency", measureLatency},
 	{"streams", measureStreams},
 	{"overload", measureOverload},
-	{"async", measureAsync},
+	{"bodies", alone(measureBodies)},
+	{"async", alone(measureAsync)},
+	{"backlogs", alone(measureBacklogs)},
 	{"cold", measureCold},
 	{"herd", measureHerd},
 	{"step", measureStep},
 	{"functions", measureManyFunctions},
 	{"deployments", measureDeployments},
 	{"change", measureChange},
-	{"crashes", measureCrashes},
+	{"crashes", alone(measureCrashes)},
 }
 
-const everyday = "calls,latency,streams,overload,async,cold,herd,step,functions,deployments"
+const everyday = "calls,latency,streams,overload,bodies,async,backlogs,cold,herd,step,functions,deployments"
 
 func main() {
 	var o options
@@ -78,6 +80,8 @@ func main() {
 	flag.StringVar(&o.phases, "phases", usualPhases, "change: what to do to the platform under load")
 	flag.DurationVar(&o.phase, "phase", 25*time.Second, "change: how long each phase is")
 	flag.Float64Var(&o.rate, "rate", 3000, "change, functions: calls per second meanwhile")
+	flag.IntVar(&o.asyncGiB, "async-gib", 2, "bodies: how many GiB the body of an asynchronous call has")
+	flag.IntVar(&o.backlogs, "backlogs", 200, "backlogs: how many functions have calls to be made at once")
 	flag.IntVar(&o.crashCalls, "crash-calls", 100_000, "crashes: how many calls are accepted")
 	flag.IntVar(&o.kills, "kills", 20, "crashes: how often something is killed meanwhile")
 	flag.Parse()

@@ -78,31 +78,36 @@ const streamBlock = 256 << 10
 
 // upload sends a body, and has the function say how long it was.
 func upload(ctx context.Context, t load.Target, size int64) error {
-	conn, stop, err := open(ctx, t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n", t.Path, size))
+	answer, text, err := send(ctx, t, size)
 	if err != nil {
 		return err
+	}
+	if got := strings.TrimSpace(text); got != fmt.Sprint(size) {
+		return fmt.Errorf("the function got %s of %d bytes: %s", got, size, answer.Status)
+	}
+	return nil
+}
+
+// send sends a body, and returns the answer with the text that it has.
+func send(ctx context.Context, t load.Target, size int64) (answer *http.Response, text string, err error) {
+	conn, stop, err := open(ctx, t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n", t.Path, size))
+	if err != nil {
+		return nil, "", err
 	}
 	defer stop()
 	block := make([]byte, streamBlock)
 	for left := size; left > 0; left -= int64(len(block)) {
 		block = block[:min(left, streamBlock)]
 		if _, err := conn.Write(block); err != nil {
-			return fmt.Errorf("after %d bytes: %w", size-left, err)
+			return nil, "", fmt.Errorf("after %d bytes: %w", size-left, err)
 		}
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return err
+	if answer, err = http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+		return nil, "", err
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return err
-	}
-	if got := strings.TrimSpace(string(text)); got != fmt.Sprint(size) {
-		return fmt.Errorf("the function got %s of %d bytes: %s", got, size, answer.Status)
-	}
-	return nil
+	body, err := io.ReadAll(answer.Body)
+	return answer, string(body), err
 }
 
 // download reads a body to its end.

@@ -227,9 +227,20 @@ func (p *platform) serve(ctx context.Context, ports *ports, serving func()) erro
 	running.Wait()
 	// What the replicas of the process before this one write is kept here.
 	p.before.await(drain)
-	err = errors.Join(err, p.close(drain))
+	closing, cancel := leeway(drain)
+	defer cancel()
+	err = errors.Join(err, p.close(closing))
 	p.log.Info("ended: no call is left in this process")
 	return err
+}
+
+// leeway is the time for what has to be done when no call is under way: a
+// little, even if those have taken all there was.
+func leeway(drain context.Context) (context.Context, context.CancelFunc) {
+	if drain.Err() == nil {
+		return drain, func() {}
+	}
+	return context.WithTimeout(context.Background(), closeTime)
 }
 
 // dataDir is the data folder, held by one platform at a time.

@@ -61,6 +61,7 @@ func (p *platform) openAsync(ctx context.Context) (err error) {
 	a.worker = queue.New(queue.Config{
 		Functions: p.pool, Gateway: p.gateway, Front: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }),
 		Secrets: secretValues{p.secrets}, Release: p.options.Release, Log: p.log,
+		Attempted: p.metrics.Attempted, CalledBack: p.metrics.CalledBack,
 	})
 	a.taking = &work{run: func(ctx context.Context) { a.worker.Run(ctx, a.queue) }}
 	a.opening = &work{run: p.keepOpening}

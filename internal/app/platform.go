@@ -315,6 +315,9 @@ func warm(text string) (scale.Window, error) {
 
 // removed clears what is kept of a function that is gone.
 func (p *platform) removed(ref lofn.Ref) {
+	if n := p.async.queue.backlog(ref); n > 0 {
+		p.log.Warn("a function was removed that has asynchronous calls: when their turn comes they are dead, and can be redriven once it is deployed again", "function", ref, "calls", n)
+	}
 	p.metrics.Forget(ref)
 	p.provider.Forget(ref)
 	if err := p.journal.Remove(ref); err != nil {

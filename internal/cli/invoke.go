@@ -254,11 +254,13 @@ func (i *invokeFlags) answer(function lofn.Ref, res *http.Response) error {
 	return nil
 }
 
-// accepted says how to ask about a call that nobody waits for.
+// accepted prints the id of a call that nobody waits for, and says how to ask
+// about it.
 func (i *invokeFlags) accepted(id string) {
-	i.p.notef("Function submitted asynchronously.\nCall id: %s\n", id)
+	i.p.notef("Function submitted asynchronously.\n")
 	if id != "" {
 		i.p.notef("How it goes: lofn queue show %s\n", id)
+		i.p.outf("%s\n", id)
 	}
 }
 

@@ -172,7 +172,7 @@ func callback(c *lofn.CallbackStatus, now time.Time) []string {
 	case lofn.CallbackWaiting:
 		state = "waits for the outcome"
 	case lofn.CallbackPending:
-		if state = "not delivered yet"; c.NextAt != nil {
+		if state = fmt.Sprintf("attempt %d is under way", c.Attempts); c.NextAt != nil {
 			state = fmt.Sprintf("not delivered yet, attempt %d %s", c.Attempts+1, dueText(c.NextAt, now))
 		}
 	case lofn.CallbackDelivered, lofn.CallbackFailed:

@@ -37,7 +37,7 @@ func (q *queueFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&q.o.CA, "nats-ca", q.getenv("LOFN_NATS_CA"), "file with the authority that signed their certificates (LOFN_NATS_CA)")
 	flags.StringVar(&q.o.Stream, "nats-stream", q.getenv("LOFN_NATS_STREAM"), "name of the queue there, one for each platform (LOFN_NATS_STREAM); default LOFN_CALLS")
 	flags.StringVar(&q.replicas, "nats-replicas", cmp.Or(q.getenv("LOFN_NATS_REPLICAS"), "0"), "how many servers of the cluster keep a copy, 0 for as many as do already (LOFN_NATS_REPLICAS)")
-	flags.StringVar(&q.backlog, "queue-backlog", cmp.Or(q.getenv("LOFN_QUEUE_BACKLOG"), strconv.Itoa(limits.Backlog)), "how many asynchronous calls may wait or run; one function may have half of them (LOFN_QUEUE_BACKLOG)")
+	flags.StringVar(&q.backlog, "queue-backlog", cmp.Or(q.getenv("LOFN_QUEUE_BACKLOG"), strconv.Itoa(limits.Backlog)), "how many asynchronous calls may wait or run; one function may have half of them unless it says otherwise (LOFN_QUEUE_BACKLOG)")
 	flags.StringVar(&q.keep, "queue-keep", cmp.Or(q.getenv("LOFN_QUEUE_KEEP"), limits.Keep.String()), "how long the outcomes of asynchronous calls are kept (LOFN_QUEUE_KEEP)")
 	flags.StringVar(&q.keepDead, "queue-keep-dead", cmp.Or(q.getenv("LOFN_QUEUE_KEEP_DEAD"), "0"), "how long dead ones are kept, 0 for until somebody drops them (LOFN_QUEUE_KEEP_DEAD)")
 }

@@ -102,6 +102,7 @@ func (g *Gateway) answerOutcome(w http.ResponseWriter, r *http.Request, o outcom
 			return err
 		}
 	}
+	status.Callback = withoutSecrets(status.Callback)
 	data, err := json.Marshal(status)
 	if err != nil {
 		return err
@@ -110,4 +111,15 @@ func (g *Gateway) answerOutcome(w http.ResponseWriter, r *http.Request, o outcom
 	w.WriteHeader(code)
 	_, _ = w.Write(append(data, '\n')) // a client that left does not need to be told
 	return nil
+}
+
+// withoutSecrets is what strangers may know of a callback: the query of its URL
+// may be what the receiver knows its callers by.
+func withoutSecrets(c *lofn.CallbackStatus) *lofn.CallbackStatus {
+	if c == nil {
+		return nil
+	}
+	shown := *c
+	shown.URL, _, _ = strings.Cut(c.URL, "?")
+	return &shown
 }

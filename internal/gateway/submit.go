@@ -87,6 +87,9 @@ func (g *Gateway) enqueue(w http.ResponseWriter, r *http.Request, c *call, s lof
 	default:
 		err = g.queueError(c.id, err)
 	}
+	if lofn.CodeOf(err) != lofn.DeadlineExceeded {
+		w.Header().Del(lofn.HeaderCallID) // there is no such call
+	}
 	g.refuse(w, r, err)
 	return status, false
 }

@@ -106,33 +106,43 @@ func (a *attempt) settlement(ctx context.Context) lofn.Settlement {
 	case ctx.Err() != nil && !a.complete():
 		s = interrupted(ctx)
 		s.Started = a.started
+	case a.fault != nil && lofn.CodeOf(a.fault) == lofn.Full:
+		s.Status = http.StatusInsufficientStorage
+		a.refused(&s, a.fault.Error())
 	case a.fault != nil:
 		s.Status = http.StatusInternalServerError
-		if lofn.CodeOf(a.fault) == lofn.Full {
-			s.Status = http.StatusInsufficientStorage
-		}
 		a.again(&s, a.fault.Error())
 	case a.broken:
 		s.Status = http.StatusBadGateway
 		a.again(&s, a.breach())
 	case a.status < http.StatusBadRequest:
 		s.State = lofn.CallSucceeded
-		s.Header, s.Body = a.header, a.body
+		a.keep(&s)
 	case a.status == http.StatusTooManyRequests:
-		a.refused(&s)
+		a.refused(&s, a.reason())
+		a.keep(&s)
+	case a.internal() && a.status == http.StatusServiceUnavailable:
+		// No replica took it, so it is not the call that is at fault.
+		a.refused(&s, a.reason())
+		a.keep(&s)
 	case a.internal() && a.status == http.StatusNotFound:
 		s.State, s.Reason = lofn.CallDead, fmt.Sprintf("function %s is not deployed any more: deploy it and redrive the call, or drop it", a.call.Function)
-		s.Header, s.Body = a.header, a.body
+		a.keep(&s)
 	case a.internal() || async.Retries(a.status):
 		a.again(&s, a.reason())
-		if s.State == lofn.CallDead {
-			s.Header, s.Body = a.header, a.body
-		}
+		a.keep(&s)
 	default:
 		s.State, s.Reason = lofn.CallFailed, a.reason()
-		s.Header, s.Body = a.header, a.body
+		a.keep(&s)
 	}
 	return s
+}
+
+// keep has the answer be the call's, if the call has its outcome.
+func (a *attempt) keep(s *lofn.Settlement) {
+	if s.State.Final() {
+		s.Header, s.Body = a.header, a.body
+	}
 }
 
 // reason says in words what the answer was.
@@ -165,32 +175,30 @@ func (a *attempt) again(s *lofn.Settlement, reason string) {
 	s.State, s.Due = lofn.CallQueued, time.Now().Add(wait)
 }
 
-// patience is how long a call is offered to a function that refuses it.
+// patience is how long a call is offered again that is refused.
 const patience = 24 * time.Hour
 
 // leastRefusal is the least time until a call is offered again.
 const leastRefusal = time.Second
 
-// refused has a call offered again that the function had no room for. That was
-// no attempt. The longer it goes on, the longer are the waits.
-func (a *attempt) refused(s *lofn.Settlement) {
+// refused has a call offered again that the function had no room or no replica
+// for, or the disk for its answer. That was no attempt. The longer it goes on, the longer
+// are the waits.
+func (a *attempt) refused(s *lofn.Settlement, reason string) {
 	async, now := &a.policy.Async, time.Now()
 	var refused time.Duration
 	if since := a.delivery.Status().RefusedSince; since != nil {
 		refused = now.Sub(*since)
 	}
-	s.Refused, s.Reason = true, a.reason()
-	if refused > patience {
-		s.State, s.Refused = lofn.CallDead, false
-		s.Reason = fmt.Sprintf("%s (and so it has for %v)", s.Reason, refused.Round(time.Minute))
-		s.Header, s.Body = a.header, a.body
+	if s.Reason = reason; refused > patience {
+		s.State, s.Reason = lofn.CallDead, fmt.Sprintf("%s (and so it has been for %v)", reason, refused.Round(time.Minute))
 		return
 	}
 	wait := jitter(min(max(refused, async.MinWait), async.MaxWait))
 	if asked, ok := a.retryAfter(); ok {
 		wait = max(asked, async.MinWait)
 	}
-	s.State, s.Due = lofn.CallQueued, now.Add(max(wait, leastRefusal))
+	s.State, s.Refused, s.Due = lofn.CallQueued, true, now.Add(max(wait, leastRefusal))
 }
 
 func (a *attempt) retryAfter() (time.Duration, bool) {

@@ -34,24 +34,39 @@ func (t callTask) room(l *line) int {
 	return l.window.allows(policy.MaxInflight, replicas, max(calls-l.calls, 0))
 }
 
-// learn has the function get fewer calls if it has too many. One that refuses
-// even a single call is left alone until that one is due again.
+const (
+	// firstPause is how long a function is left alone that refuses even a single
+	// call. It is short, since it may be that call which is refused. If others
+	// are refused too the pause doubles, up to longestPause.
+	firstPause   = time.Second
+	longestPause = 5 * time.Second
+)
+
+// learn has the function get fewer calls if it has too many.
 func (t callTask) learn(l *line, round int, s lofn.Settlement) {
 	switch s.Status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if l.window.cut(round, l.under) && s.Refused {
-			l.until = s.Due
+			l.pause = min(max(2*l.pause, firstPause), longestPause)
+			l.until = earlier(s.Due, time.Now().Add(l.pause))
 		}
 		return
 	}
 	if s.Status == 0 {
 		return
 	}
-	l.until = time.Time{}
+	l.until, l.pause = time.Time{}, 0
 	if l.full && s.Status < http.StatusInternalServerError {
 		replicas, _ := t.Functions.Room(l.lane.Function)
 		l.window.grow(t.policy(l.lane.Function).MaxInflight, replicas)
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // make makes a call.
@@ -73,8 +88,8 @@ func (t callTask) make(_ *line, d lofn.Delivery) lofn.Settlement {
 	return s
 }
 
-// try has the gateway serve the call. It panics to end an answer that the
-// function broke off.
+// try has the gateway serve the call, which panics where it breaks an answer off
+// that the function broke off.
 func (t callTask) try(ctx context.Context, a *attempt) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

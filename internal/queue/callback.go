@@ -75,7 +75,7 @@ func (t callbackTask) make(l *line, d lofn.Delivery) lofn.Settlement {
 	}
 	if s.State == lofn.CallFailed {
 		call := d.Call()
-		t.Log.Warn("a callback was given up", "function", call.Function, "call", call.ID, "host", hostOf(call.Callback), "reason", s.Reason)
+		t.Log.Warn("a callback was given up", "function", call.Function, "call", call.ID, "callback", withoutSecrets(call.Callback), "reason", s.Reason)
 	}
 	t.CalledBack(d.Call().Function, s.State)
 	return s
@@ -89,7 +89,7 @@ func judge(a answer) (lofn.CallState, string) {
 	case a.status < http.StatusMultipleChoices || a.status == http.StatusSeeOther:
 		return lofn.CallSucceeded, ""
 	case a.status < http.StatusBadRequest:
-		return lofn.CallFailed, reason + ": of redirects, only 307 and 308 are followed, since others change what is sent"
+		return lofn.CallFailed, reason + ", which leads elsewhere: of redirects, only 307 and 308 between servers are followed, since others change what is sent"
 	case a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly, a.status == http.StatusTooManyRequests,
 		a.status >= http.StatusInternalServerError:
 		return lofn.CallQueued, reason
@@ -166,10 +166,12 @@ func (t callbackTask) compose(ctx context.Context, to *url.URL, o *outcome) (*ht
 	return r, nil
 }
 
-func hostOf(text string) string {
+// withoutSecrets is a URL for the log: its query may be what a receiver knows
+// its callers by.
+func withoutSecrets(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return ""
 	}
-	return u.Host
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

@@ -334,13 +334,15 @@ func verify(t *testing.T, got received, key string) {
 	}
 }
 
-func TestASecretThatIsNoKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := start(t, queue.Config{Front: answers(status(200)), Secrets: &vault{value: "whsec_?"}, Gateway: answers(status(200))})
-		b.declare(echo, 1, annotated(lofn.AnnotationCallbackSecret, "hook-key"))
-		s := b.called(b.submit(lofn.Call{Callback: "http://gateway/function/later"}, ""))
-		if s.State != lofn.CallbackFailed || s.Attempts != 10 || !strings.Contains(s.Reason, "not base64") || strings.Contains(s.Reason, "?") {
-			t.Errorf("the callback is %+v", s)
-		}
-	})
+func TestSecretsThatAreNoKeys(t *testing.T) {
+	for value, reason := range map[string]string{"whsec_?": "not base64", " \n": "is empty"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := start(t, queue.Config{Front: answers(status(200)), Secrets: &vault{value: value}, Gateway: answers(status(200))})
+			b.declare(echo, 1, annotated(lofn.AnnotationCallbackSecret, "hook-key"))
+			s := b.called(b.submit(lofn.Call{Callback: "http://gateway/function/later"}, ""))
+			if s.State != lofn.CallbackFailed || s.Attempts != 10 || !strings.Contains(s.Reason, reason) || strings.Contains(s.Reason, "?") {
+				t.Errorf("with %q the callback is %+v", value, s)
+			}
+		})
+	}
 }

@@ -55,8 +55,10 @@ type line struct {
 	failed bool
 	// full says that it could do more if its window were wider.
 	full bool
-	// until is when it may have more, after it refused some.
+	// until is when it may have more, after it refused some, and pause how long
+	// that was the last time.
 	until time.Time
+	pause time.Duration
 	// idle is since when it has had nothing.
 	idle time.Time
 }
@@ -109,7 +111,7 @@ func (c *crew) run(ctx context.Context, q taker) {
 		case <-tick.C:
 			c.review(time.Now())
 		}
-		for l, n := c.next(); l != nil; l, n = c.next() {
+		for l, n := c.next(ctx); l != nil; l, n = c.next(ctx) {
 			asking.Add(1)
 			c.worker.under.Go(func() { c.fetch(ctx, q, l, n, asking.Done) })
 		}
@@ -118,10 +120,10 @@ func (c *crew) run(ctx context.Context, q taker) {
 
 // next gives places to the line whose turn it is, nil if there are none or
 // nobody wants any.
-func (c *crew) next() (l *line, n int) {
+func (c *crew) next(ctx context.Context) (l *line, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.free > 0 && len(c.turn) > 0 {
+	for c.free > 0 && len(c.turn) > 0 && ctx.Err() == nil {
 		l, c.turn = c.turn[0], c.turn[1:]
 		l.listed = false
 		if n = c.share(l); n == 0 {

@@ -233,3 +233,25 @@ func TestAFunctionThatRefusesAllIsAskedNowAndThen(t *testing.T) {
 		}
 	})
 }
+
+// TestOneCallThatIsRefusedHoldsUpNoOther has a function that refuses a single
+// call whenever it comes.
+func TestOneCallThatIsRefusedHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, queue.Config{Gateway: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/refused") {
+				w.WriteHeader(429)
+			}
+		})})
+		b.declare(echo, 1, lofn.Spec{})
+		b.submit(lofn.Call{Method: "POST", Path: "/refused"}, "")
+		for range 30 {
+			time.Sleep(5 * time.Minute) // by then it has been refused for long
+			began := time.Now()
+			b.outcome(b.submit(lofn.Call{}, ""))
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("another call waited for %v", took)
+			}
+		}
+	})
+}

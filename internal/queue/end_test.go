@@ -91,3 +91,44 @@ func TestRunGoesOnAfterAPause(t *testing.T) {
 		}
 	})
 }
+
+func TestAQueueThatFailsIsAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, queue.Config{Gateway: answers(status(200))})
+		b.failing.Store(5)
+		b.declare(echo, 1, lofn.Spec{Env: map[string]string{lofn.EnvMaxInflight: "1"}})
+		began := time.Now()
+		b.outcomes(10)
+		if took := time.Since(began); took < time.Second || took > 2*time.Second {
+			t.Errorf("with a failure every quarter of a second it took %v", took)
+		}
+	})
+}
+
+// deafDelivery is one whose settlement the queue does not take.
+type deafDelivery struct{ lofn.Delivery }
+
+func (deafDelivery) Settle(ctx context.Context, _ lofn.Settlement) error {
+	<-ctx.Done()
+	return lofn.Errorf(lofn.DeadlineExceeded, "the queue had no time for it: %w", context.Cause(ctx))
+}
+
+func TestDrainIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, queue.Config{Gateway: answers(status(200))})
+		b.wrap = func(d lofn.Delivery) lofn.Delivery { return deafDelivery{d} }
+		b.declare(echo, 1, lofn.Spec{})
+		b.submit(lofn.Call{}, "")
+		synctest.Wait()
+		b.stop()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		if err := b.worker.Drain(ctx); err == nil || !strings.Contains(err.Error(), "made again") {
+			t.Errorf("the drain ended with %v", err)
+		}
+		if took := time.Since(began); took < time.Minute || took > 70*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}

@@ -84,7 +84,7 @@ func (p *poster) post(r *http.Request, size int64) (answer, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return answer{}, lofn.Errorf(lofn.Unreachable, "the callback's host did not answer: %w", cause(err))
+		return answer{}, lofn.Errorf(lofn.Unreachable, "the callback was not delivered: %w", cause(err))
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, drainSize)
 	resp.Body.Close()
@@ -103,7 +103,7 @@ func cause(err error) error {
 // know as the gateway.
 func isPlatform(u *url.URL) bool {
 	host := strings.ToLower(u.Hostname())
-	return host == "gateway" || host == "gateway.openfaas"
+	return host == "gateway" || host == "gateway.openfaas" || host == "gateway.openfaas.svc.cluster.local"
 }
 
 // postInside has the platform serve a callback. The time that it may take is

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,6 +28,10 @@ type rig struct {
 	pool   *pool.Pool
 	queue  *ledger.Ledger
 	worker *queue.Worker
+	// wrap, if it is set, stands between the queue and the worker's deliveries.
+	wrap func(lofn.Delivery) lofn.Delivery
+	// failing is how many more times the queue cannot be asked.
+	failing atomic.Int64
 	// stop has the worker take nothing more.
 	stop context.CancelFunc
 	// statuses and callbacks are what the hooks were told.
@@ -79,13 +84,27 @@ func (b *rig) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
-		b.worker.Run(ctx, b.queue)
+		b.worker.Run(ctx, b)
 		close(ended)
 	}()
 	b.stop = func() {
 		cancel()
 		<-ended
 	}
+}
+
+// Take is the queue's, with what wraps its deliveries.
+func (b *rig) Take(ctx context.Context, lane lofn.Lane, most int) ([]lofn.Delivery, error) {
+	if b.failing.Add(-1) >= 0 {
+		return nil, errors.New("the queue cannot be read")
+	}
+	deliveries, err := b.queue.Take(ctx, lane, most)
+	for i, d := range deliveries {
+		if b.wrap != nil {
+			deliveries[i] = b.wrap(d)
+		}
+	}
+	return deliveries, err
 }
 
 // declare makes a function known, with so many ready replicas.

@@ -77,7 +77,9 @@ func (t callbackTask) key(ctx context.Context, namespace, name string) ([]byte, 
 	if err != nil {
 		return nil, lofn.Errorf(lofn.Unavailable, "secret %q cannot be read: %w", name, err)
 	}
-	value = bytes.TrimRight(value, " \t\r\n")
+	if value = bytes.TrimRight(value, " \t\r\n"); len(value) == 0 {
+		return nil, lofn.Errorf(lofn.Unavailable, "secret %q is empty, and callbacks are to be signed with it", name)
+	}
 	encoded, standard := strings.CutPrefix(string(value), "whsec_")
 	if !standard {
 		return value, nil

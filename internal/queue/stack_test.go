@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -131,6 +132,30 @@ func TestAnAnswerThatIsBrokenOff(t *testing.T) {
 	}
 }
 
+// stalledDelivery has a body that stops coming.
+type stalledDelivery struct{ lofn.Delivery }
+
+func (stalledDelivery) Body(ctx context.Context) (io.ReadCloser, error) {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
+	go func() { _, _ = io.Copy(w, pattern(stalledAfter)) }()
+	return r, nil
+}
+
+const stalledAfter = 64 << 10
+
+func TestAnAnswerEndsTheReadingOfTheBody(t *testing.T) {
+	b := stack(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.CopyN(io.Discard, r.Body, stalledAfter)
+		_, _ = io.WriteString(w, "enough")
+	}, lofn.Spec{})
+	b.wrap = func(d lofn.Delivery) lofn.Delivery { return stalledDelivery{d} }
+	// A server reads what is left of a small body before it answers.
+	if s := b.outcome(b.submit(lofn.Call{}, strings.Repeat("body", 1<<20))); s.State != lofn.CallSucceeded {
+		t.Errorf("the call is %+v", s)
+	}
+}
+
 func TestCancelReachesTheFunction(t *testing.T) {
 	began, ended := make(chan struct{}), make(chan struct{})
 	b := stack(t, func(w http.ResponseWriter, r *http.Request) {
@@ -223,7 +248,7 @@ func TestAReceiverThatIsNotThere(t *testing.T) {
 	b.declare(echo, 1, lofn.Spec{})
 	id := b.submit(lofn.Call{Callback: "http://" + l.Addr().String() + "/?token=secret"}, "")
 	s := b.await(id, "tried", func(s lofn.CallStatus) bool { return s.Callback.Reason != "" }).Callback
-	if s.State != lofn.CallbackPending || !strings.Contains(s.Reason, "did not answer") || strings.Contains(s.Reason, "secret") {
+	if s.State != lofn.CallbackPending || !strings.Contains(s.Reason, "connection refused") || strings.Contains(s.Reason, "secret") {
 		t.Errorf("the callback is %+v", s)
 	}
 }

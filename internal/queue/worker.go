@@ -192,9 +192,13 @@ func (w *Worker) settle(d lofn.Delivery, s lofn.Settlement) {
 	err := d.Settle(w.settling, s)
 	call := d.Call()
 	switch {
+	case err == nil && s.State == lofn.CallDead:
+		w.Log.Warn("a call is dead: lofn queue show tells more, lofn queue redrive makes it again", "function", call.Function, "call", call.ID, "reason", s.Reason)
+	case err == nil && s.Refused && s.Reason == errStopping.Text:
+		w.Log.Warn("a call was cut off and goes back to the queue", "function", call.Function, "call", call.ID)
 	case err == nil:
 	case lofn.CodeOf(err) == lofn.Conflict:
-		w.Log.Warn("the lease on a call was lost while it was under way, so it is made twice", "function", call.Function, "call", call.ID)
+		w.Log.Warn("the lease on a call was lost while it was under way, so what came of it does not count", "function", call.Function, "call", call.ID)
 	default:
 		w.Log.Error("what came of a call cannot be written down, so it is made again", "function", call.Function, "call", call.ID, "state", s.State, "error", err)
 	}

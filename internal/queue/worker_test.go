@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -174,6 +175,18 @@ func TestARefusalIsNoAttempt(t *testing.T) {
 	})
 }
 
+// TestAFunctionThatCannotStart has its calls wait: none of them was at it.
+func TestAFunctionThatCannotStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := status(503, lofn.HeaderInternal, "gateway")
+		b := start(t, queue.Config{Gateway: answers(down, down, down, status(200))})
+		b.declare(echo, 1, annotated(lofn.AnnotationRetryAttempts, "1"))
+		if s := b.outcome(b.submit(lofn.Call{}, "")); s.State != lofn.CallSucceeded || s.Attempts != 1 {
+			t.Errorf("it came to %+v", s)
+		}
+	})
+}
+
 func TestACallThatIsRefusedForADayDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, queue.Config{Gateway: answers(status(429))})
@@ -187,4 +200,61 @@ func TestACallThatIsRefusedForADayDies(t *testing.T) {
 			t.Errorf("it was offered %d times", n)
 		}
 	})
+}
+
+// crampedDelivery has a number of spools that find no room for the answer.
+type crampedDelivery struct {
+	lofn.Delivery
+	cramped *int
+}
+
+func (d crampedDelivery) Spool() lofn.Spool {
+	if *d.cramped--; *d.cramped >= 0 {
+		return crampedSpool{d.Delivery.Spool()}
+	}
+	return d.Delivery.Spool()
+}
+
+type crampedSpool struct{ lofn.Spool }
+
+func (crampedSpool) Write([]byte) (int, error) {
+	return 0, lofn.Errorf(lofn.Full, "the disk is full")
+}
+
+func TestAFullDiskUsesUpNoAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, queue.Config{Gateway: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.WriteString(w, "the answer"); err != nil {
+				panic(http.ErrAbortHandler)
+			}
+		})})
+		cramped := 20
+		b.wrap = func(d lofn.Delivery) lofn.Delivery { return crampedDelivery{d, &cramped} }
+		b.declare(echo, 1, lofn.Spec{})
+		id := b.submit(lofn.Call{}, "")
+		s := b.await(id, "refused", func(s lofn.CallStatus) bool { return s.Status != 0 })
+		if s.Status != http.StatusInsufficientStorage || s.State != lofn.CallQueued || s.Attempts != 0 || !strings.Contains(s.Reason, "cannot be kept: the disk is full") {
+			t.Errorf("the call is %+v", s)
+		}
+		if s := b.outcome(id); s.State != lofn.CallSucceeded || s.Attempts != 1 {
+			t.Errorf("in the end it is %+v", s)
+		}
+	})
+}
+
+func TestABodyThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, queue.Config{Gateway: answers(status(200))})
+		b.wrap = func(d lofn.Delivery) lofn.Delivery { return bodiless{d} }
+		b.declare(echo, 1, annotated(lofn.AnnotationRetryAttempts, "2"))
+		if s := b.outcome(b.submit(lofn.Call{}, "body")); s.State != lofn.CallDead || s.Attempts != 2 || !strings.Contains(s.Reason, "the body of the call cannot be read: lost") {
+			t.Errorf("the call is %+v", s)
+		}
+	})
+}
+
+type bodiless struct{ lofn.Delivery }
+
+func (bodiless) Body(context.Context) (io.ReadCloser, error) {
+	return nil, lofn.Errorf(lofn.NotFound, "lost")
 }

@@ -151,6 +151,9 @@ func (f *function) observe(now time.Time, counts lofn.Load) Load {
 	case lofn.ScaleByCapacity:
 		f.set(now, float64(counts.Calls()))
 		l.Known = true
+	case lofn.ScaleByQueue:
+		f.set(now, float64(counts.Backlog))
+		l.Known = true
 	default:
 		l.Known = f.known
 	}

@@ -10,8 +10,8 @@ import (
 
 const (
 	// backlogPause, usagePause and queryPause are the times between two
-	// measurements. A backlog is only looked up, what a function consumes is read
-	// from the kernel, a query goes through the network.
+	// measurements. A backlog is looked up at once, what a function consumes is
+	// read from the kernel, a query goes through the network.
 	backlogPause = time.Second
 	usagePause   = 2 * time.Second
 	queryPause   = 5 * time.Second
@@ -41,7 +41,7 @@ func (f *function) pause() time.Duration {
 // measures reports whether it is time for a measurement.
 func (f *function) measures(now time.Time) bool {
 	pause := f.pause()
-	return pause > 0 && f.activity != nil && !f.measuring && now.Sub(f.measured) >= pause
+	return pause > 0 && f.scaling().Type != lofn.ScaleByQueue && f.activity != nil && !f.measuring && now.Sub(f.measured) >= pause
 }
 
 // measure finds out what the load is, on a goroutine.
@@ -70,11 +70,6 @@ func (s *Scaler) measure(ctx context.Context, f *function, now time.Time) {
 // ask asks who knows the load.
 func (s *Scaler) ask(ctx context.Context, ref lofn.Ref, scaling lofn.Scaling) (float64, error) {
 	switch scaling.Type {
-	case lofn.ScaleByQueue:
-		if s.Backlog == nil {
-			return 0, s.measurable(scaling)
-		}
-		return float64(s.Backlog(ref)), nil
 	case lofn.ScaleByCPU, lofn.ScaleByMemory:
 		if s.Usage == nil {
 			return 0, s.measurable(scaling)

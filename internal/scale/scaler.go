@@ -304,7 +304,11 @@ func (s *Scaler) tell(now time.Time) {
 
 // look decides about a function, and reports whether that changed something.
 func (s *Scaler) look(ctx context.Context, f *function, now time.Time) (changed bool) {
-	load := f.observe(now, s.Pool.Sample(f.ref))
+	counts := s.Pool.Sample(f.ref)
+	if f.scaling().Type == lofn.ScaleByQueue && s.Backlog != nil {
+		counts.Backlog = s.Backlog(f.ref)
+	}
+	load := f.observe(now, counts)
 	d := Decide(now, load, f.scaling())
 	f.decided(now, d)
 	if changed = d.Replicas != f.wanted; changed {

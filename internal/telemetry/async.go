@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,4 +55,43 @@ func (m *Metrics) CountAsync(queue Async) {
 			}
 		})
 	}})
+}
+
+// deliveries count what was made of the queue, as it was made.
+type deliveries struct{ attempts, callbacks *prometheus.CounterVec }
+
+func newDeliveries() deliveries {
+	return deliveries{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_queue_attempts_total",
+			Help: "Attempts at asynchronous calls of a function, by the status that came of them.",
+		}, []string{"function_name", "code"}),
+		callbacks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_queue_callbacks_total",
+			Help: "Attempts at callbacks: delivered, failed if it was the last one, or retried.",
+		}, []string{"function_name", "state"}),
+	}
+}
+
+// Attempted counts an attempt at an asynchronous call.
+func (m *Metrics) Attempted(ref lofn.Ref, status int) {
+	m.deliveries.attempts.WithLabelValues(ref.Host(), strconv.Itoa(status)).Inc()
+}
+
+// CalledBack counts an attempt at a callback: state is lofn.CallSucceeded,
+// lofn.CallFailed if it is given up, or lofn.CallQueued.
+func (m *Metrics) CalledBack(ref lofn.Ref, state lofn.CallState) {
+	name := "retried"
+	switch state {
+	case lofn.CallSucceeded:
+		name = lofn.CallbackDelivered
+	case lofn.CallFailed:
+		name = lofn.CallbackFailed
+	}
+	m.deliveries.callbacks.WithLabelValues(ref.Host(), name).Inc()
+}
+
+func (d deliveries) forget(label prometheus.Labels) {
+	d.attempts.DeletePartialMatch(label)
+	d.callbacks.DeletePartialMatch(label)
 }

@@ -29,6 +29,8 @@ type Metrics struct {
 	restarts *restarts
 	requests requests
 
+	deliveries deliveries
+
 	functions sync.Map // lofn.Ref to *series
 	// forgetting is held for writing while a function is forgotten, and for
 	// reading while series are added to one, so that none come after that.
@@ -72,10 +74,10 @@ func New() *Metrics {
 			Name: "gateway_function_invocation_inflight",
 			Help: "Calls of functions under way, those held for a replica included.",
 		}, []string{"function_name"}),
-		starts: newStarts(), waits: newWaits(), restarts: newRestarts(), requests: newRequests(),
+		starts: newStarts(), waits: newWaits(), restarts: newRestarts(), requests: newRequests(), deliveries: newDeliveries(),
 	}
 	m.registry.MustRegister(m.seconds, m.total, m.started, m.inFlight, m.starts,
-		m.waits, m.restarts.total, m.requests.total, m.requests.seconds,
+		m.waits, m.restarts.total, m.requests.total, m.requests.seconds, m.deliveries.attempts, m.deliveries.callbacks,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -127,6 +129,7 @@ func (m *Metrics) Forget(ref lofn.Ref) {
 	m.inFlight.Delete(label)
 	m.waits.Delete(label)
 	m.restarts.total.Delete(label)
+	m.deliveries.forget(label)
 }
 
 func (m *Metrics) of(ref lofn.Ref) *series {

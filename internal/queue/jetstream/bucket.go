@@ -38,17 +38,24 @@ type Bucket struct {
 // Bucket opens the bodies that belong to the log, with as many copies.
 func (l *Log) Bucket(ctx context.Context) (*Bucket, error) {
 	b := &Bucket{link: l.link, name: l.name}
+	replicas := l.stream.CachedInfo().Config.Replicas
 	err := l.link.ask(ctx, "the store of large bodies cannot be opened", func(ctx context.Context) (err error) {
 		_, err = l.link.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
 			Bucket:      b.name,
 			Description: "large bodies of lofn's asynchronous calls",
 			Storage:     jetstream.FileStorage,
-			Replicas:    l.stream.CachedInfo().Config.Replicas,
+			Replicas:    replicas,
 		})
 		if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 			return err
 		}
-		b.stream, err = l.link.js.Stream(ctx, "OBJ_"+b.name)
+		if b.stream, err = l.link.js.Stream(ctx, "OBJ_"+b.name); err != nil {
+			return err
+		}
+		if has := b.stream.CachedInfo().Config; has.Replicas != replicas {
+			has.Replicas = replicas
+			b.stream, err = l.link.js.UpdateStream(ctx, has)
+		}
 		return err
 	})
 	if err != nil {
@@ -98,11 +105,18 @@ func (b *Bucket) Remove(ctx context.Context, name string) error {
 	if !validName(name) {
 		return nil
 	}
-	// What is about it first: nobody opens half a body.
-	err := b.purge(ctx, jetstream.WithPurgeSubject(b.aboutSubject(name)))
+	return b.remove(ctx, name, b.link.insist)
+}
+
+// asking is how to make a request: once, or until it is answered.
+type asking func(ctx context.Context, what string, request func(context.Context) error) error
+
+// remove begins with what is about the body: nobody opens half a one.
+func (b *Bucket) remove(ctx context.Context, name string, ask asking) error {
+	err := b.purge(ctx, ask, jetstream.WithPurgeSubject(b.aboutSubject(name)))
 	for err == nil {
 		var first message
-		err = b.link.insist(ctx, "a body cannot be removed", func(ctx context.Context) (err error) {
+		err = ask(ctx, "a body cannot be removed", func(ctx context.Context) (err error) {
 			first, err = b.link.get(ctx, b.stream, 1, b.contentSubject(name))
 			return err
 		})
@@ -110,7 +124,7 @@ func (b *Bucket) Remove(ctx context.Context, name string) error {
 			return nil
 		}
 		if err == nil {
-			err = b.purge(ctx, jetstream.WithPurgeSubject(b.contentSubject(name)), jetstream.WithPurgeSequence(first.Sequence+purgeStep))
+			err = b.purge(ctx, ask, jetstream.WithPurgeSubject(b.contentSubject(name)), jetstream.WithPurgeSequence(first.Sequence+purgeStep))
 		}
 	}
 	return err
@@ -120,8 +134,8 @@ func (b *Bucket) Remove(ctx context.Context, name string) error {
 // gets to the bodies meanwhile.
 const purgeStep = 1024
 
-func (b *Bucket) purge(ctx context.Context, what ...jetstream.StreamPurgeOpt) error {
-	return b.link.insist(ctx, "a body was not removed", func(ctx context.Context) error { return b.stream.Purge(ctx, what...) })
+func (b *Bucket) purge(ctx context.Context, ask asking, what ...jetstream.StreamPurgeOpt) error {
+	return ask(ctx, "a body was not removed", func(ctx context.Context) error { return b.stream.Purge(ctx, what...) })
 }
 
 // Names implements ledger.Blobs.

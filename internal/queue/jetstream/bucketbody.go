@@ -65,8 +65,10 @@ func (b *bucketBlob) publish(m *nats.Msg) error {
 	})
 }
 
-// Commit implements ledger.Blob.
+// Commit implements ledger.Blob. It does not end with the context: what was
+// written whole is to be kept.
 func (b *bucketBlob) Commit() error {
+	b.ctx = context.WithoutCancel(b.ctx)
 	if err := b.flush(); err != nil {
 		return err
 	}
@@ -89,12 +91,13 @@ func (b *bucketBlob) Commit() error {
 	return nil
 }
 
-// Discard implements ledger.Blob.
+// Discard implements ledger.Blob. Nobody waits for long where the server is away:
+// what stays is found by Names.
 func (b *bucketBlob) Discard() {
 	if b.committed {
 		return
 	}
-	if err := b.bucket.Remove(context.WithoutCancel(b.ctx), b.name); err != nil {
+	if err := b.bucket.remove(context.WithoutCancel(b.ctx), b.name, b.bucket.link.ask); err != nil {
 		b.bucket.link.log.Debug("queue: an unfinished body stays for now", "error", err)
 	}
 }

@@ -27,27 +27,44 @@ func startCluster(t *testing.T) (servers []*natsServer, url string) {
 
 // A log with three copies goes on with two servers, without any loss.
 func TestCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a cluster takes its time to choose leaders")
+	}
 	servers, url := startCluster(t)
-	config := jetstream.Config{URL: url, Replicas: 3, Log: testLog(t)}
+	config := jetstream.Config{URL: url, Log: testLog(t)}
 	wait(t, "the cluster has a leader", func() bool {
 		l, err := jetstream.Open(t.Context(), config)
 		if err != nil {
 			t.Log(err)
 			return false
 		}
-		l.Close()
-		return true
+		defer l.Close()
+		_, err = l.Bucket(t.Context())
+		return err == nil
 	})
+	// It began with one copy.
+	config.Replicas = 3
 	more := config
 	more.Replicas = 5
 	wantError(t, more, lofn.Invalid, "5 copies", "cluster")
 	l := openLog(t, config)
 	bucket := openBucket(t, l)
+	js := raw(t, servers[0])
+	for _, name := range []string{jetstream.DefaultStream, "OBJ_" + jetstream.DefaultStream} {
+		wait(t, name+" has three copies", func() bool {
+			stream, err := js.Stream(t.Context(), name)
+			if err != nil {
+				return false
+			}
+			at := stream.CachedInfo().Cluster
+			return at.Leader != "" && len(at.Replicas) == 2 && at.Replicas[0].Current && at.Replicas[1].Current
+		})
+	}
 	body := writeBlob(t, bucket, pattern(3<<20))
 	last := uint64(0)
 	for i := range servers {
 		for range 20 {
-			last = mustAppend(t, l, last, "x")
+			last = appendSomehow(t, l, last)
 		}
 		servers[i].kill()
 		last = appendSomehow(t, l, last)
@@ -76,10 +93,13 @@ func appendSomehow(t *testing.T, l *jetstream.Log, last uint64) uint64 {
 			last = number
 			return true
 		}
-		t.Log(err)
+		t.Logf("after %d: %v", last, err)
 		for r, err := range l.Read(t.Context(), last+1) {
-			if err == nil {
+			switch {
+			case err == nil:
 				last = r.Number
+			case lofn.CodeOf(err) == lofn.Internal:
+				t.Fatalf("Read after %d: %v", last, err)
 			}
 		}
 		return false

@@ -28,6 +28,10 @@ func OpenDir(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, lofn.Errorf(lofn.Unavailable, "the folder of large calls cannot be made: %w", err)
 	}
+	// So that the folder is there after a power failure.
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return nil, lofn.Errorf(lofn.Unavailable, "the folder of large calls cannot be made: %w", err)
+	}
 	return &Dir{path}, nil
 }
 
@@ -95,9 +99,9 @@ func (d *Dir) Names(ctx context.Context) iter.Seq2[string, time.Time] {
 	}
 }
 
-// sync makes the names in the folder durable.
-func (d *Dir) sync() error {
-	folder, err := os.Open(d.path)
+// syncFolder makes the names in a folder durable.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -170,7 +174,7 @@ func (b *dirBlob) Commit() error {
 	if err := os.Rename(b.file.Name(), b.dir.file(b.name)); err != nil {
 		return b.dir.translate(err)
 	}
-	if err := b.dir.sync(); err != nil {
+	if err := syncFolder(b.dir.path); err != nil {
 		return b.dir.translate(err)
 	}
 	b.committed = true

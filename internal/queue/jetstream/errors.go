@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -55,7 +56,7 @@ func (k *link) verdict(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case behind(err):
-		return ledger.ErrBehind
+		return fmt.Errorf("%w: %w", ledger.ErrBehind, err)
 	case unsent(err), noRoom(err):
 		return k.translate(ctx, err, "nothing was recorded")
 	case errors.Is(err, nats.ErrMaxPayload):
@@ -98,6 +99,17 @@ func noRoom(err error) bool {
 func behind(err error) bool {
 	code := apiCode(err)
 	return code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant
+}
+
+// refusedAt returns the number of the last record, as whoever refused another
+// one has it.
+func refusedAt(err error) (last uint64, ok bool) {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok || api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence {
+		return 0, false
+	}
+	_, scan := fmt.Sscanf(api.Description, "wrong last sequence: %d", &last)
+	return last, scan == nil
 }
 
 func apiCode(err error) jetstream.ErrorCode {

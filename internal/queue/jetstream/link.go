@@ -26,6 +26,10 @@ const (
 	// insistTime is how long a request is made again that was not answered: long
 	// enough for a cluster to choose a new leader.
 	insistTime = 30 * time.Second
+	// pingTime is how often a server is asked whether it is there; a connection on
+	// which it did not answer twice is given up. That is less than the time after
+	// which others take this process for dead.
+	pingTime = 5 * time.Second
 	// reconnectWait is the pause between attempts to connect again.
 	reconnectWait = 50 * time.Millisecond
 )
@@ -58,13 +62,15 @@ func newLink(name string, log *slog.Logger) *link {
 	return k
 }
 
-// connect makes the connection. The options say where to.
-func (k *link) connect(options ...nats.Option) (err error) {
+// connect makes the connection, to one of the URLs or to where the options say.
+func (k *link) connect(urls string, options ...nats.Option) (err error) {
 	options = append(options,
 		nats.Name("lofn queue"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		nats.PingInterval(pingTime),
+		nats.MaxPingsOutstanding(2),
 		nats.IgnoreAuthErrorAbort(),
 		// Nothing is kept to be sent later: what was not sent is known not to be.
 		nats.ReconnectBufSize(-1),
@@ -77,7 +83,7 @@ func (k *link) connect(options ...nats.Option) (err error) {
 			k.log.Warn("queue: connection", "to", k.name, "error", err)
 		}),
 	)
-	if k.conn, err = nats.Connect("", options...); err != nil {
+	if k.conn, err = nats.Connect(urls, options...); err != nil {
 		return err
 	}
 	k.js, err = jetstream.New(k.conn, jetstream.WithDefaultTimeout(k.limit))

@@ -47,7 +47,7 @@ func (l *Log) Append(ctx context.Context, after uint64, data []byte, urgent bool
 		number, err = l.publish(ctx, after, data)
 		return err
 	})
-	if err != nil && failure.Err() != nil {
+	if failure.Err() != nil && lofn.CodeOf(err) == lofn.DeadlineExceeded {
 		return 0, l.failed(ctx, after, err)
 	}
 	if err == nil && l.engine != nil {
@@ -61,10 +61,23 @@ func (l *Log) publish(ctx context.Context, after uint64, data []byte) (uint64, e
 	defer cancel()
 	message := &nats.Msg{Subject: l.name, Data: data}
 	ack, err := l.link.js.PublishMsg(ctx, message, jetstream.WithExpectLastSequence(after))
+	if last, ok := refusedAt(err); ok && last < after {
+		return 0, l.contradicted(ctx, after, err)
+	}
 	if err != nil {
 		return 0, l.link.verdict(ctx, err)
 	}
 	return ack.Sequence, nil
+}
+
+// contradicted is for an answer by which the log is shorter than it was. So
+// answers a server of a cluster that was started again and has not caught up,
+// while the one that leads takes the record.
+func (l *Log) contradicted(ctx context.Context, after uint64, err error) error {
+	if _, last, lookup := l.ends(ctx); lookup == nil && last < after {
+		return fmt.Errorf("%w: %w", ledger.ErrBehind, err) // it is: its end is lost
+	}
+	return lofn.Errorf(lofn.DeadlineExceeded, "it is unknown whether this was recorded: a server of %s has not caught up: %w", l.link.name, err)
 }
 
 // failed looks up what became of a record that the embedded engine failed to
@@ -102,6 +115,9 @@ func (l *Log) ask(ctx context.Context, what string, request func(ctx context.Con
 
 // Get implements ledger.Log.
 func (l *Log) Get(ctx context.Context, number uint64) (data []byte, err error) {
+	if number == 0 {
+		return nil, lofn.Errorf(lofn.NotFound, "there is no record 0") // and the server would not understand
+	}
 	what := fmt.Sprintf("record %d cannot be read", number)
 	err = l.ask(ctx, what, func(ctx context.Context) error {
 		found, err := l.link.get(ctx, l.stream, number, "")
@@ -135,7 +151,7 @@ func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[ledger.Record, er
 	return func(yield func(ledger.Record, error) bool) {
 		first, last, err := l.ends(ctx)
 		if err == nil && from > last+1 {
-			err = l.damaged(fmt.Errorf("record %d was there and is not any more, the last one is %d", from-1, last))
+			err = lofn.Errorf(lofn.Internal, "the end of the queue's log is lost: record %d was there, and now the last one is %d: restore %s from a backup; or, to go on with what is left, start lofn anew", from-1, last, l.place())
 		}
 		if err != nil {
 			yield(ledger.Record{}, err)
@@ -167,11 +183,15 @@ func (l *Log) ends(ctx context.Context) (first, last uint64, err error) {
 
 // damaged tells a person what to do about records that are lost.
 func (l *Log) damaged(cause error) error {
-	place := fmt.Sprintf("the stream %s at %s", l.name, l.link.name)
+	return lofn.Errorf(lofn.Internal, "the queue's log is damaged: %w: restore it from a backup; or, to begin with an empty queue, remove %s while lofn does not run", cause, l.place())
+}
+
+// place is where a person finds the log.
+func (l *Log) place() string {
 	if l.engine != nil {
-		place = l.engine.Place(l.name)
+		return l.engine.Place(l.name)
 	}
-	return lofn.Errorf(lofn.Internal, "the queue's log is damaged: %w: restore it from a backup; or, to begin with an empty queue, remove %s while lofn does not run", cause, place)
+	return fmt.Sprintf("the stream %s at %s", l.name, l.link.name)
 }
 
 // missing tells why a record is not there that was said to be.

@@ -80,7 +80,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		// It is started anew where that is needed, and says so itself.
 		link.limit, link.level, link.failure = embeddedTime, slog.LevelDebug, c.Engine.Failure
 	}
-	if err := link.connect(options...); err != nil {
+	if err := link.connect(c.URL, options...); err != nil {
 		return nil, c.unconnected(link, err)
 	}
 	l := &Log{link: link, engine: c.Engine, name: c.Stream}
@@ -91,14 +91,8 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	return l, nil
 }
 
-// remote is how to connect to a server elsewhere.
-func (c Config) remote() []nats.Option {
-	options := []nats.Option{func(o *nats.Options) error {
-		for server := range strings.SplitSeq(c.URL, ",") {
-			o.Servers = append(o.Servers, strings.TrimSpace(server))
-		}
-		return nil
-	}}
+// remote is how to log in to a server elsewhere.
+func (c Config) remote() (options []nats.Option) {
 	if c.Credentials != "" {
 		options = append(options, nats.UserCredentials(c.Credentials))
 	}
@@ -164,6 +158,9 @@ func (l *Log) open(ctx context.Context, c Config) error {
 
 // unopened is translate for an Open. One that took too long may be tried again.
 func (k *link) unopened(ctx context.Context, err error) error {
+	if errors.Is(err, jetstream.ErrInvalidStreamName) {
+		return lofn.Errorf(lofn.Invalid, "the name of the queue's stream cannot be: use letters, digits, '-' and '_': %w", err)
+	}
 	err = k.translate(ctx, err, "the queue cannot be opened")
 	if err != nil && lofn.CodeOf(err) == lofn.DeadlineExceeded {
 		return lofn.Errorf(lofn.Unavailable, "%w", err)

@@ -1,6 +1,7 @@
 package jetstream_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +45,56 @@ func TestNothingIsSentLater(t *testing.T) {
 	// Whatever was kept back would have been sent before this.
 	mustAppend(t, l, 1, "b")
 	mustRead(t, l, 1, "1:a", "2:b")
+}
+
+// A server that says nothing leaves it open what became of a record, and the log
+// tells.
+func TestSilentServer(t *testing.T) {
+	server := startServer(t)
+	l := server.open(t)
+	mustAppend(t, l, 0, "a")
+	if err := server.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := l.Append(ctx, 1, []byte("b"), false); err == nil || lofn.CodeOf(err) != lofn.DeadlineExceeded {
+		t.Errorf("Append: %v, want code DeadlineExceeded", err)
+	}
+	if err := server.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	last := appendSomehow(t, l, 1)
+	mustRead(t, l, 1, "1:a", "2:b", "3:after")
+	mustBeBehind(t, l, last-1)
+}
+
+// In a cluster a server that has not caught up may refuse a record that the one
+// that leads takes. Here somebody else plays that one: an Append must not say
+// that nothing was recorded when it was.
+func TestServerThatHasNotCaughtUp(t *testing.T) {
+	server := startServer(t)
+	l := server.open(t)
+	last := mustAppend(t, l, 0, "x")
+	conn, err := nats.Connect(server.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Subscribe(jetstream.DefaultStream, func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 0"},"stream":"LOFN_CALLS","seq":0}`))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the other one is quicker", func() bool {
+		_, err := l.Append(t.Context(), last, []byte("x"), false)
+		last++
+		if err != nil && lofn.CodeOf(err) != lofn.DeadlineExceeded {
+			t.Fatalf("Append: %v, want that it is unknown", err)
+		}
+		return err != nil
+	})
+	wait(t, "the record is there all the same", func() bool { return lastOf(t, l) == last })
 }
 
 // A server is killed again and again while somebody appends: what was
@@ -160,6 +212,7 @@ func TestServersThatWillNotDo(t *testing.T) {
 
 	single := startServer(t)
 	wantError(t, jetstream.Config{URL: single.url, Replicas: 3}, lofn.Invalid, "3 copies", "cluster")
+	wantError(t, jetstream.Config{URL: single.url, Stream: "a b"}, lofn.Invalid, "letters")
 	single.open(t)
 	wantError(t, jetstream.Config{URL: single.url, Replicas: 3}, lofn.Invalid, "3 copies", "cluster")
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"hash"
 	"io"
 	"time"
@@ -132,7 +133,7 @@ func (l *Ledger) bound(p *page, f *function, most int) error {
 	switch {
 	case open >= most:
 		return &lofn.Error{Code: lofn.Overloaded, RetryAfter: overloadPause,
-			Text: "function " + f.ref.String() + " has as many asynchronous calls waiting as it may have: try again later, or allow more with its annotation " + lofn.AnnotationMaxBacklog}
+			Text: fmt.Sprintf("function %s has %d asynchronous calls that wait or run, and may have no more: try again later, or allow more with its annotation %s", f.ref, open, lofn.AnnotationMaxBacklog)}
 	case l.state.open+p.all >= l.Limits.Backlog:
 		return &lofn.Error{Code: lofn.Overloaded, RetryAfter: overloadPause,
 			Text: "the queue has as many calls waiting as it may have, of all functions together: try again later"}

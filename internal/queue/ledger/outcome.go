@@ -39,7 +39,12 @@ func (s *state) settle(e *settled, at place) {
 		}
 		s.count(c, 0)
 	}
-	if c.state() != lofn.CallDead {
+	switch c.state() {
+	case lofn.CallDead:
+	case lofn.CallFailed:
+		// What was asked tells why it failed; a large body is too dear for that.
+		s.forgetBody(c)
+	default:
 		s.forgetRequest(c)
 	}
 }
@@ -94,6 +99,10 @@ func (s *state) startCounting(old *state) {
 
 func (s *state) forgetRequest(c *call) {
 	s.move(&c.request, place{})
+	s.forgetBody(c)
+}
+
+func (s *state) forgetBody(c *call) {
 	if c.rare != nil {
 		s.discard(&c.rare.body)
 	}

@@ -77,7 +77,7 @@ func (l *Ledger) status(c *call) lofn.CallStatus {
 	}
 	if n := known.notice; n != nil {
 		s.Callback = &lofn.CallbackStatus{URL: n.url, State: n.state, Attempts: int(n.attempts), Status: n.status, Reason: n.reason}
-		if n.state == lofn.CallbackPending {
+		if n.state == lofn.CallbackPending && c.lease == nil {
 			s.Callback.NextAt = optional(n.due)
 		}
 	}

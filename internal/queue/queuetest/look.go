@@ -119,7 +119,7 @@ func testResult(t *testing.T, s Storage) {
 		if err != nil || c.ID != id || c.Function != ref("a") {
 			t.Errorf("Request of what is %s: %+v, %v", state, c, err)
 		}
-		if kept := state == lofn.CallDead || !state.Final(); kept != (c.Method != "") {
+		if kept := state != lofn.CallSucceeded && state != lofn.CallCancelled; kept != (c.Method != "") {
 			t.Errorf("Request of what is %s is kept: %t", state, !kept)
 		}
 	}

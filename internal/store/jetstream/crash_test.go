@@ -109,12 +109,14 @@ func TestKilledWhileWriting(t *testing.T) {
 	}
 }
 
-func killChild(t *testing.T, dir string, acked map[string]ack) {
+// startChild starts the test binary as another process, and waits until it says
+// something.
+func startChild(t *testing.T, variable, dir string) (child *exec.Cmd, lines *bufio.Scanner, failure *bytes.Buffer) {
 	t.Helper()
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
-	child.Env = append(os.Environ(), crashDir+"="+dir)
-	var failure bytes.Buffer
-	child.Stderr = &failure
+	child = exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
+	child.Env = append(os.Environ(), variable+"="+dir)
+	failure = new(bytes.Buffer)
+	child.Stderr = failure
 	output, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -122,10 +124,15 @@ func killChild(t *testing.T, dir string, acked map[string]ack) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := bufio.NewScanner(output)
-	if !lines.Scan() {
+	if lines = bufio.NewScanner(output); !lines.Scan() {
 		t.Fatalf("the child did not start: %v, %s", child.Wait(), failure.String())
 	}
+	return child, lines, failure
+}
+
+func killChild(t *testing.T, dir string, acked map[string]ack) {
+	t.Helper()
+	child, lines, failure := startChild(t, crashDir, dir)
 	kill := time.AfterFunc(rand.N(100*time.Millisecond), func() { _ = child.Process.Kill() })
 	defer kill.Stop()
 	for lines.Scan() {

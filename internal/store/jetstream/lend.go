@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"lofn"
 )
@@ -18,6 +20,8 @@ const (
 	lentSocket = "lent.sock"
 	// maxSocketPath is what every system takes as the path of a socket.
 	maxSocketPath = 100
+	// acceptPause is how long to wait where there are too many open files.
+	acceptPause = 100 * time.Millisecond
 )
 
 // Lend lets processes that have handed the folder over go on with this engine.
@@ -76,8 +80,13 @@ func (l *loan) listen(path string) (err error) {
 func (l *loan) serve() {
 	for {
 		client, err := l.listener.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil {
+			l.log.Warn("store: a process before this one was not connected", "error", err)
+			time.Sleep(acceptPause)
+			continue
 		}
 		if !l.add(client) {
 			_ = client.Close()

@@ -1,8 +1,6 @@
 package jetstream_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -40,20 +38,7 @@ func lendInChild(dir string) error {
 // startLender starts such a process, and waits until it lends.
 func startLender(t *testing.T, dir string) *exec.Cmd {
 	t.Helper()
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
-	child.Env = append(os.Environ(), lendDir+"="+dir)
-	var failure bytes.Buffer
-	child.Stderr = &failure
-	output, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if lines := bufio.NewScanner(output); !lines.Scan() {
-		t.Fatalf("the other process did not start: %v, %s", child.Wait(), failure.String())
-	}
+	child, _, _ := startChild(t, lendDir, dir)
 	return child
 }
 
