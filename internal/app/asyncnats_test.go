@@ -73,7 +73,7 @@ func TestCallsAreKeptByAServerElsewhere(t *testing.T) {
 	p.must(200, "GET", "/function/fn", "")
 	path := s.path("fn", http.StatusOK)
 	status, answer := p.submit("early", path, "")
-	if status != http.StatusServiceUnavailable || !strings.Contains(answer, "asynchronous calls are not possible") {
+	if status != http.StatusServiceUnavailable || !strings.Contains(answer, "the queue of asynchronous calls cannot be reached") {
 		t.Errorf("without its server: %d %s", status, answer)
 	}
 
