@@ -96,7 +96,8 @@ type Delivery interface {
 	// Spool returns a place for the answer's body. What is not settled with is
 	// to be discarded.
 	Spool() Spool
-	// Settle ends the lease.
+	// Settle ends the lease. Where the answer's body cannot be kept, which is
+	// another error than Conflict, the lease is still there.
 	Settle(ctx context.Context, s Settlement) error
 }
 

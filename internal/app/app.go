@@ -4,6 +4,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,9 @@ type Options struct {
 	// Standby is how many interpreters of a kind wait for a function that has
 	// use for one.
 	Standby int
+	// DrainTime is how long calls in flight may take to end after Run was told
+	// to, DefaultDrainTime if 0.
+	DrainTime time.Duration
 	// Queue is about asynchronous calls.
 	Queue QueueOptions
 	// Release and Commit say which lofn this is; neither is empty.
@@ -68,10 +72,10 @@ type Info struct {
 // with the status; if not, it goes on. It comes before all else.
 func Isolate() (status int, started bool) { return process.Isolate() }
 
+// DefaultDrainTime is what service managers and clients have patience for.
+const DefaultDrainTime = 30 * time.Second
+
 const (
-	// drainTime is how long calls in flight may take to end after Run was told
-	// to.
-	drainTime = 30 * time.Second
 	// stopGrace and upgradeGrace are how long a connection without a call may
 	// send one more, before it is closed: at a stop, and when the next process
 	// takes calls already.
@@ -84,6 +88,7 @@ const (
 // serves, it returns nil as well, once the calls that it had have ended. An
 // error means that it could not start, or that a listener broke.
 func Run(ctx context.Context, o Options) error {
+	o.DrainTime = cmp.Or(o.DrainTime, DefaultDrainTime)
 	if o.Provider != "process" {
 		return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: the one there is so far is process", o.Provider)
 	}

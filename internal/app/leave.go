@@ -37,15 +37,15 @@ func (p *platform) untilTheEnd(ctx context.Context, d *doors) (context.Context, 
 
 // stop ends all at once, but for the calls under way.
 func (p *platform) stop(d *doors) context.Context {
-	p.log.Info("stopping: no new calls, those in flight may finish", "within", drainTime)
+	p.log.Info("stopping: no new calls, those in flight may finish", "within", p.options.DrainTime)
 	p.tell("STOPPING=1")
 	p.before.hurry()
 	p.streams.stop()
 	p.async.taking.stop()
-	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	drain, cancel := context.WithTimeout(context.Background(), p.options.DrainTime)
 	context.AfterFunc(drain, cancel)
 	if d.close(drain, stopGrace) != nil {
-		p.log.Warn("some calls did not finish in time and were cut off", "after", drainTime)
+		p.log.Warn("some calls did not finish in time and were cut off", "after", p.options.DrainTime)
 	}
 	_ = d.metrics.Close()
 	return drain
@@ -61,7 +61,7 @@ func (p *platform) leave(ctx context.Context, d *doors, successor *handover.Succ
 	drain, cancel := context.WithCancel(context.Background())
 	hurry := func() {
 		p.before.hurry()
-		time.AfterFunc(drainTime, cancel)
+		time.AfterFunc(p.options.DrainTime, cancel)
 	}
 	context.AfterFunc(ctx, hurry)
 	told := make(chan bool, 1)
@@ -103,7 +103,7 @@ func (p *platform) name(successor int) {
 // closeMetrics lets a reading under way end; the next one is the other
 // process's.
 func (p *platform) closeMetrics(s *http.Server) {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), p.options.DrainTime)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		p.log.Debug("a reading of the metrics was cut off", "error", errors.Join(err, s.Close()))

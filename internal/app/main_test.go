@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"lofn"
 	"lofn/internal/app"
@@ -27,6 +28,9 @@ const prometheusVariable = "LOFN_TEST_PROMETHEUS"
 
 // natsVariable is the URL of the NATS server that keeps a platform's queue.
 const natsVariable = "LOFN_TEST_NATS"
+
+// drainVariable is how long calls may take to end when a platform is stopped.
+const drainVariable = "LOFN_TEST_DRAIN"
 
 // neverReady as the time zone of a platform, which functions get too, keeps
 // them from listening.
@@ -60,8 +64,10 @@ func runPlatform() {
 	defer stop()
 	upgrade := make(chan os.Signal, 1)
 	signal.Notify(upgrade, syscall.SIGHUP)
+	drain, _ := time.ParseDuration(os.Getenv(drainVariable))
 	err := app.Run(ctx, app.Options{
-		Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", Data: os.Args[1], Provider: "process",
+		DrainTime: drain,
+		Listen:    "127.0.0.1:0", MetricsListen: "127.0.0.1:0", Data: os.Args[1], Provider: "process",
 		PrometheusURL: os.Getenv(prometheusVariable),
 		Queue:         app.QueueOptions{URL: os.Getenv(natsVariable), Limits: lofn.DefaultQueueLimits},
 		Release:       "test", Commit: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),

@@ -44,6 +44,8 @@ type platform struct {
 	prometheus string
 	// nats is the URL of the server that has its queue, if not empty.
 	nats string
+	// drain is how long calls may take to end at a stop, if not 0.
+	drain time.Duration
 	started
 	// later are the lines that further processes print when they serve.
 	later  chan started
@@ -99,7 +101,7 @@ func (p *platform) start() {
 	p.Helper()
 	p.stderr = said{}
 	p.cmd = exec.Command(p.program, p.data)
-	p.cmd.Env = append(os.Environ(), roleVariable+"=platform", "NOTIFY_SOCKET="+p.notify, prometheusVariable+"="+p.prometheus, natsVariable+"="+p.nats)
+	p.cmd.Env = append(os.Environ(), roleVariable+"=platform", "NOTIFY_SOCKET="+p.notify, prometheusVariable+"="+p.prometheus, natsVariable+"="+p.nats, drainVariable+"="+p.drain.String())
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()

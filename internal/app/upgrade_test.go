@@ -15,19 +15,25 @@ import (
 	"time"
 )
 
-// newUpgradable is a platform whose program can be replaced.
+// newUpgradable is a platform whose program can be replaced, and runs.
 func newUpgradable(t *testing.T) *platform {
 	p := newPlatform(t)
-	p.program = filepath.Join(shortTempDir(t), "lofn")
-	p.install(os.Args[0])
+	p.replaceable()
 	p.start()
-	t.Cleanup(func() {
+	return p
+}
+
+// replaceable has the platform started from a program that can be replaced.
+func (p *platform) replaceable() {
+	p.Helper()
+	p.program = filepath.Join(shortTempDir(p.T), "lofn")
+	p.install(os.Args[0])
+	p.Cleanup(func() {
 		// The processes that were started later are not the test's children.
-		if p.PID != p.cmd.Process.Pid {
+		if p.cmd != nil && p.PID != p.cmd.Process.Pid {
 			_ = syscall.Kill(p.PID, syscall.SIGKILL)
 		}
 	})
-	return p
 }
 
 // install puts a program in the place of the platform's.

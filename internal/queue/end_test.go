@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +112,38 @@ type deafDelivery struct{ lofn.Delivery }
 func (deafDelivery) Settle(ctx context.Context, _ lofn.Settlement) error {
 	<-ctx.Done()
 	return lofn.Errorf(lofn.DeadlineExceeded, "the queue had no time for it: %w", context.Cause(ctx))
+}
+
+// forgetful is a delivery whose answer's body the queue cannot keep once.
+type forgetful struct {
+	lofn.Delivery
+	forgets *atomic.Int64
+}
+
+func (f forgetful) Settle(ctx context.Context, s lofn.Settlement) error {
+	if s.Body != nil && f.forgets.Add(-1) >= 0 {
+		s.Body.Discard()
+		return lofn.Errorf(lofn.Full, "the disk is full")
+	}
+	return f.Delivery.Settle(ctx, s)
+}
+
+func TestACallWhoseAnswerIsNotKeptIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, queue.Config{Gateway: answers(status(200))})
+		var forgets atomic.Int64
+		forgets.Store(1)
+		b.wrap = func(d lofn.Delivery) lofn.Delivery { return forgetful{d, &forgets} }
+		b.declare(echo, 1, lofn.Spec{})
+		id := b.submit(lofn.Call{}, "")
+		synctest.Wait()
+		if s := b.status(id); s.State != lofn.CallQueued || !strings.Contains(s.Reason, "cannot be kept: the disk is full") {
+			t.Errorf("after the first attempt it is %+v", s)
+		}
+		if s := b.outcome(id); s.State != lofn.CallSucceeded || s.Attempts != 2 {
+			t.Errorf("it ended as %+v", s)
+		}
+	})
 }
 
 func TestDrainIsBounded(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -187,10 +188,27 @@ func interrupted(ctx context.Context) lofn.Settlement {
 	return lofn.Settlement{State: lofn.CallQueued, Due: time.Now(), Refused: true, Reason: cause.Error()}
 }
 
+// unkept has a call made again whose answer came, and cannot be kept. It may be
+// one attempt more than the call has, for an outcome without its answer would be
+// none.
+func (w *Worker) unkept(d lofn.Delivery, s lofn.Settlement, why error) lofn.Settlement {
+	ref, async := d.Call().Function, w.policy(d.Call().Function).Async
+	wait := jitter(backoff(d.Status().Attempts, async.MinWait, async.MaxWait))
+	return lofn.Settlement{
+		State: lofn.CallQueued, Due: time.Now().Add(wait), Started: s.Started, Status: http.StatusInternalServerError,
+		Reason: fmt.Sprintf("the answer of %s cannot be kept: %v", ref, why),
+	}
+}
+
 // settle tells the queue what came of a delivery.
 func (w *Worker) settle(d lofn.Delivery, s lofn.Settlement) {
-	err := d.Settle(w.settling, s)
 	call := d.Call()
+	err := d.Settle(w.settling, s)
+	if err != nil && s.Body != nil && lofn.CodeOf(err) != lofn.Conflict && w.settling.Err() == nil {
+		// The lease is still there, and would be for as long as this process.
+		s = w.unkept(d, s, err)
+		err = d.Settle(w.settling, s)
+	}
 	switch {
 	case err == nil && s.State == lofn.CallDead:
 		w.Log.Warn("a call is dead: lofn queue show tells more, lofn queue redrive makes it again", "function", call.Function, "call", call.ID, "reason", s.Reason)
