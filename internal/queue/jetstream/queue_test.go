@@ -10,6 +10,7 @@ import (
 )
 
 func TestQueueEmbedded(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, func(t *testing.T) queuetest.Storage {
 		dir := t.TempDir()
 		engine := openEngine(t, filepath.Join(dir, "engine"))
@@ -26,6 +27,7 @@ func TestQueueEmbedded(t *testing.T) {
 // TestQueueExternal runs Debian's nats-server, which is killed and started
 // again in the middle.
 func TestQueueExternal(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, func(t *testing.T) queuetest.Storage {
 		server := startServer(t)
 		return queuetest.Storage{

@@ -67,7 +67,10 @@ func Run(t *testing.T, open func(t *testing.T) Storage) {
 		{"the server ends and comes back", testInterrupted},
 		{"every call has exactly one outcome", testHammer},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // some wait for leases to end
+			test.run(t, open(t))
+		})
 	}
 }
 
