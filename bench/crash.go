@@ -247,7 +247,10 @@ func killPlatform(_ context.Context, p *platform) (once func(context.Context) er
 func killNATS(ctx context.Context, p *platform) (once func(context.Context) error, end func(), err error) {
 	program, err := exec.LookPath("nats-server")
 	if err != nil {
-		return nil, nil, err
+		// Where Debian has it, which is in the path of root only.
+		if program, err = exec.LookPath("/usr/sbin/nats-server"); err != nil {
+			return nil, nil, exec.ErrNotFound
+		}
 	}
 	address, err := freeAddress()
 	if err != nil {

@@ -186,7 +186,13 @@ func (p *platform) openStores(ctx context.Context) (err error) {
 func (p *platform) close(ctx context.Context) error {
 	errs := []error{p.drainAsync(ctx)}
 	if p.provider != nil {
-		errs = append(errs, p.provider.Close(ctx))
+		err := p.provider.Close(ctx)
+		if err != nil && ctx.Err() != nil {
+			// Their calls have been cut off already.
+			p.log.Warn("some replicas did not end in time and were killed", "reason", err)
+			err = nil
+		}
+		errs = append(errs, err)
 	}
 	if p.caller != nil {
 		p.caller.Close()

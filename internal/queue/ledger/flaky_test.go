@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -51,15 +52,40 @@ func (f *flaky) Append(ctx context.Context, after uint64, data []byte, urgent bo
 	return f.Log.Append(ctx, after, data, urgent)
 }
 
+// Read breaks off now and then.
+func (f *flaky) Read(ctx context.Context, from uint64) iter.Seq2[ledger.Record, error] {
+	return func(yield func(ledger.Record, error) bool) {
+		f.mu.Lock()
+		left := f.rand.IntN(5)
+		if f.rand.IntN(3) > 0 {
+			left = -1 // to the end
+		}
+		f.mu.Unlock()
+		for r, err := range f.Log.Read(ctx, from) {
+			if left == 0 {
+				yield(ledger.Record{}, errNoAnswer)
+				return
+			}
+			if left--; !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
 func open(t *testing.T, log ledger.Log, blobs ledger.Blobs, name string) *ledger.Ledger {
 	t.Helper()
-	q, err := ledger.Open(t.Context(), ledger.Config{
-		Log: log, Blobs: blobs, Limits: lofn.DefaultQueueLimits, Worker: name, Shared: true, CleanAbove: 8 << 10, LeaseTime: 4 * time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
+	for {
+		q, err := ledger.Open(t.Context(), ledger.Config{
+			Log: log, Blobs: blobs, Limits: lofn.DefaultQueueLimits, Worker: name, Shared: true, CleanAbove: 8 << 10, LeaseTime: 4 * time.Second,
+		})
+		if err == nil {
+			return q
+		}
+		if !errors.Is(err, errNoAnswer) {
+			t.Fatal(err)
+		}
 	}
-	return q
 }
 
 // TestALogThatFails has three processes share a log that fails in every way. At
@@ -141,7 +167,7 @@ func worker(t *testing.T, q *ledger.Ledger, submitted chan struct{}, settled map
 				mu.Unlock()
 			}
 		}
-		if err != nil || len(deliveries) > 0 {
+		if err == nil && len(deliveries) > 0 {
 			continue
 		}
 		select {

@@ -47,6 +47,7 @@ func (l *Ledger) takeBack(p *page) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.unplan(p.taken)
+	p.taken = nil
 }
 
 // behind reads what others wrote.
@@ -60,23 +61,26 @@ func (l *Ledger) behind(ctx context.Context) error {
 // resolve finds out whether a page was written, and writes it if not: since
 // an append names the record that it follows, it can be there only once.
 func (l *Ledger) resolve(ctx context.Context, p *page) error {
-	for {
+	start := l.last
+	for wait := writePause / 4; ; {
 		select {
-		case <-time.After(writePause / 4):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			l.takeBack(p)
 			return errStopped
 		}
-		before := l.last
 		found, err := l.find(ctx, p)
 		switch {
-		case err != nil:
-			continue
 		case found:
 			return nil
-		case l.last != before:
-			// Others wrote, so that this one can never follow any more.
+		case l.last != start:
+			// Others wrote, so that this one can never follow any more, however
+			// far they were read.
 			return ErrBehind
+		case err != nil:
+			wait = min(2*wait, maxResolvePause)
+			l.Logger.Warn("queue: the log cannot be read, so it is still not known", "again_in", wait, "error", err)
+			continue
 		}
 		number, err := l.Log.Append(ctx, l.last, p.data, p.urgent)
 		if err == nil {
@@ -90,6 +94,9 @@ func (l *Ledger) resolve(ctx context.Context, p *page) error {
 		}
 	}
 }
+
+// maxResolvePause is the longest pause between attempts to find out.
+const maxResolvePause = 5 * time.Second
 
 // find reads what the log has beyond what is known, and reports whether the
 // page is there. If the log has gone on without it, the page is taken back.
