@@ -93,7 +93,7 @@ func TestAFullDiskRefusesCallsAndKeepsWhatItAccepted(t *testing.T) {
 		t.Helper()
 		for kind, body := range map[string]string{"small": "", "large": large, "larger": strings.Repeat(large, 4)} {
 			status, answer := p.submit("refused", path, body)
-			if status != http.StatusInsufficientStorage || !strings.Contains(answer, "disk is full") {
+			if status != http.StatusInsufficientStorage || !strings.Contains(answer, "the disk of the queue is full") {
 				t.Errorf("a %s call on a full disk: %d %s", kind, status, answer)
 			}
 		}

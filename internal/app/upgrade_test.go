@@ -72,7 +72,10 @@ func (p *platform) upgrade() (old int) {
 		if !ok {
 			p.Fatalf("the platform ended:\n%s", tail(p.stderr.String(), 4000))
 		}
-		p.started = next
+		if next.URL != p.URL || next.MetricsURL != p.MetricsURL {
+			p.Fatalf("the new process is at %s, not at %s", next.URL, p.URL)
+		}
+		p.PID = next.PID // others may be reading the rest
 	case <-time.After(2 * time.Minute):
 		p.Fatalf("no new process serves:\n%s", tail(p.stderr.String(), 4000))
 	}
