@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
 	"lofn"
 	"lofn/internal/queue/jetstream"
 )
@@ -49,17 +51,7 @@ func TestCluster(t *testing.T) {
 	wantError(t, more, lofn.Invalid, "5 copies", "cluster")
 	l := openLog(t, config)
 	bucket := openBucket(t, l)
-	js := raw(t, servers[0])
-	for _, name := range []string{jetstream.DefaultStream, "OBJ_" + jetstream.DefaultStream} {
-		wait(t, name+" has three copies", func() bool {
-			stream, err := js.Stream(t.Context(), name)
-			if err != nil {
-				return false
-			}
-			at := stream.CachedInfo().Cluster
-			return at.Leader != "" && len(at.Replicas) == 2 && at.Replicas[0].Current && at.Replicas[1].Current
-		})
-	}
+	awaitCopies(t, servers[0])
 	body := writeBlob(t, bucket, pattern(3<<20))
 	last := uint64(0)
 	for i := range servers {
@@ -70,6 +62,8 @@ func TestCluster(t *testing.T) {
 		last = appendSomehow(t, l, last)
 		checkBlob(t, bucket, body, pattern(3<<20))
 		servers[i].start(t)
+		// Another one may fail when this one has what it missed.
+		awaitCopies(t, servers[i])
 	}
 	next := uint64(1)
 	for r, err := range l.Read(t.Context(), 1) {
@@ -82,6 +76,24 @@ func TestCluster(t *testing.T) {
 		t.Errorf("there are %d records, want %d", next-1, last)
 	}
 }
+
+// awaitCopies waits until all three servers have all there is.
+func awaitCopies(t *testing.T, server *natsServer) {
+	t.Helper()
+	js := raw(t, server)
+	for _, name := range []string{jetstream.DefaultStream, "OBJ_" + jetstream.DefaultStream} {
+		wait(t, name+" has three copies", func() bool {
+			stream, err := js.Stream(t.Context(), name)
+			if err != nil {
+				return false
+			}
+			at := stream.CachedInfo().Cluster
+			return at.Leader != "" && len(at.Replicas) == 2 && isCurrent(at.Replicas[0]) && isCurrent(at.Replicas[1])
+		})
+	}
+}
+
+func isCurrent(p *natsjs.PeerInfo) bool { return p.Current && !p.Offline && p.Lag == 0 }
 
 // appendSomehow appends one record, however often it takes, and returns the
 // last number.

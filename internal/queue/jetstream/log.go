@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -74,7 +75,7 @@ func (l *Log) publish(ctx context.Context, after uint64, data []byte) (uint64, e
 // answers a server of a cluster that was started again and has not caught up,
 // while the one that leads takes the record.
 func (l *Log) contradicted(ctx context.Context, after uint64, err error) error {
-	if _, last, lookup := l.ends(ctx); lookup == nil && last < after {
+	if _, last, lookup := l.endsAfter(ctx, after); lookup == nil && last < after {
 		return fmt.Errorf("%w: %w", ledger.ErrBehind, err) // it is: its end is lost
 	}
 	return lofn.Errorf(lofn.DeadlineExceeded, "it is unknown whether this was recorded: a server of %s has not caught up: %w", l.link.name, err)
@@ -146,10 +147,37 @@ func (l *Log) Trim(ctx context.Context, before uint64) error {
 	})
 }
 
+// catchUpTime is how long a server of a cluster may take to learn what the
+// others have.
+const catchUpTime = 15 * time.Second
+
+// endsAfter is ends where a record is known to have been there. A server of a
+// cluster that was started again may answer before it knows of it: one that
+// still does not after a while has lost it.
+func (l *Log) endsAfter(ctx context.Context, known uint64) (first, last uint64, err error) {
+	for begin := time.Now(); ; {
+		first, last, err = l.ends(ctx)
+		if err != nil || last >= known || !l.copied() || time.Since(begin) > catchUpTime {
+			return first, last, err
+		}
+		select {
+		case <-time.After(reconnectWait):
+		case <-ctx.Done():
+			return 0, 0, ctx.Err()
+		}
+	}
+}
+
+// copied reports whether several servers have the log.
+func (l *Log) copied() bool {
+	cluster := l.stream.CachedInfo().Cluster
+	return cluster != nil && len(cluster.Replicas) > 0
+}
+
 // Read implements ledger.Log.
 func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[ledger.Record, error] {
 	return func(yield func(ledger.Record, error) bool) {
-		first, last, err := l.ends(ctx)
+		first, last, err := l.endsAfter(ctx, max(from, 1)-1)
 		if err == nil && from > last+1 {
 			err = lofn.Errorf(lofn.Internal, "the end of the queue's log is lost: record %d was there, and now the last one is %d: restore %s from a backup; or, to go on with what is left, start lofn anew", from-1, last, l.place())
 		}
