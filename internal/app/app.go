@@ -227,7 +227,7 @@ func (p *platform) serve(ctx context.Context, ports *ports, serving func()) erro
 	p.tellReady()
 	drain, err := p.untilTheEnd(ctx, doors)
 	p.collecting.stop()
-	err = errors.Join(err, p.drainAsync(drain))
+	p.drainAsync(drain)
 	stopLoops()
 	running.Wait()
 	// What the replicas of the process before this one write is kept here.

@@ -198,22 +198,26 @@ func (p *platform) resumeAsync() {
 
 // drainAsync waits for the calls that were taken from the queue, until ctx ends,
 // and closes it.
-func (p *platform) drainAsync(ctx context.Context) error {
+// What cannot be written down then, because the queue's server is away, is no
+// failure of the stop: those calls are made again.
+func (p *platform) drainAsync(ctx context.Context) {
 	a := &p.async
 	if a.worker == nil {
-		return nil
+		return
 	}
 	a.opening.stop()
 	a.taking.stop()
-	errs := []error{a.worker.Drain(ctx)}
-	if q, err := a.queue.current(); err == nil {
+	err := a.worker.Drain(ctx)
+	if q, closed := a.queue.current(); closed == nil {
 		closing, cancel := context.WithTimeout(context.Background(), closeTime)
 		defer cancel()
-		errs = append(errs, q.Close(closing))
+		err = errors.Join(err, q.Close(closing))
 		a.log.Close()
 	}
+	if err != nil {
+		p.log.Warn("the queue was not told of all calls that this process had: they are made again after the next start", "error", err)
+	}
 	a.worker = nil
-	return errors.Join(errs...)
 }
 
 // closeTime is how long the queue may take to give back what it has leased.

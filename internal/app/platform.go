@@ -184,7 +184,8 @@ func (p *platform) openStores(ctx context.Context) (err error) {
 
 // close stops what was started, last first.
 func (p *platform) close(ctx context.Context) error {
-	errs := []error{p.drainAsync(ctx)}
+	p.drainAsync(ctx)
+	var errs []error
 	if p.provider != nil {
 		err := p.provider.Close(ctx)
 		if err != nil && ctx.Err() != nil {
