@@ -153,13 +153,24 @@ func (k *link) connected(ctx context.Context) error {
 	return nil
 }
 
-// ask makes a request that may be made again.
+// ask makes a request that may be made again, as it is if the connection breaks
+// before the answer.
 func (k *link) ask(ctx context.Context, what string, request func(ctx context.Context) error) error {
-	return k.send(ctx, func() error {
+	once := func() error {
 		ctx, cancel := k.bound(ctx)
 		defer cancel()
 		return k.translate(ctx, request(ctx), what)
-	})
+	}
+	err := k.send(ctx, once)
+	if broke(err) {
+		err = k.send(ctx, once)
+	}
+	return err
+}
+
+// broke reports whether a request failed because the connection broke.
+func broke(err error) bool {
+	return errors.Is(err, errLost) || errors.Is(err, nats.ErrReconnectBufExceeded)
 }
 
 // send makes a request when there is a connection, and once more if it broke

@@ -43,7 +43,7 @@ func (l *Log) records(ctx context.Context, first, last uint64) iter.Seq2[ledger.
 		defer r.close()
 		for number := first; number <= last; number++ {
 			data, err := r.next(ctx, number)
-			if err == nil && data == nil {
+			if err == nil && data == nil || broke(err) {
 				data, err = l.Get(whole, number)
 			}
 			if !yield(ledger.Record{Number: number, Data: data}, err) || err != nil {
