@@ -48,8 +48,10 @@ func (l *Ledger) Enqueue(ctx context.Context, s lofn.Submission) (lofn.CallStatu
 	if print != nil {
 		e.print = fingerprint(print, &s.Call)
 	}
-	if e.blob, err = large.commit(); err == nil && len(e.request) > maxRequest {
+	if len(e.request) > maxRequest {
 		err = lofn.Errorf(lofn.Invalid, "the URL and the headers of the call take %d KiB, at most %d KiB can be queued", len(e.request)>>10, maxRequest>>10)
+	} else {
+		e.blob, err = large.commit()
 	}
 	if err != nil {
 		large.discard()

@@ -104,8 +104,12 @@ func keyOf(ref lofn.Ref, key string) string { return ref.Host() + "\x00" + key }
 func (s *state) accept(e *accepted, at place) {
 	c := s.calls[e.id]
 	if c != nil {
-		// A copy: all that it says is known, and the first is about to go.
+		// A copy: all that it says is known, unless the first went before the
+		// outcome was read.
 		s.move(&c.request, at)
+		if e.blob != "" && c.state() != lofn.CallFailed {
+			c.more().body = e.blob
+		}
 		return
 	}
 	c = s.admit(e.id, e.function, e.at, e.key, e.print, e.callback)
