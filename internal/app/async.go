@@ -105,26 +105,32 @@ func (p *platform) openQueue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	blobs, err := p.blobs(ctx, log)
-	if err == nil {
-		var q *ledger.Ledger
-		if q, err = ledger.Open(ctx, ledger.Config{
-			Log: log, Blobs: blobs, Limits: cmp.Or(o.Limits, lofn.DefaultQueueLimits), Worker: a.identity, Dead: p.isGone,
-			Shared: o.URL != "" || p.before != nil, Alone: o.URL == "" && p.before == nil, Due: a.worker.Poke, Logger: p.log,
-		}); err == nil {
-			a.log = log
-			a.queue.attach(q)
-			if p.before != nil {
-				go func() {
-					<-p.before.gone
-					p.share()
-				}()
-			}
-			return nil
-		}
+	q, err := p.openLedger(ctx, log)
+	if err != nil {
+		log.Close()
+		return err
 	}
-	log.Close()
-	return err
+	a.log = log
+	a.queue.attach(q)
+	if p.before != nil {
+		go func() {
+			<-p.before.gone
+			p.share()
+		}()
+	}
+	return nil
+}
+
+func (p *platform) openLedger(ctx context.Context, log *jetstream.Log) (*ledger.Ledger, error) {
+	blobs, err := p.blobs(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	embedded := p.options.Queue.URL == ""
+	return ledger.Open(ctx, ledger.Config{
+		Log: log, Blobs: blobs, Limits: cmp.Or(p.options.Queue.Limits, lofn.DefaultQueueLimits), Worker: p.async.identity, Dead: p.isGone,
+		Shared: !embedded || p.before != nil, Alone: embedded && p.before == nil, Due: p.async.worker.Poke, Logger: p.log,
+	})
 }
 
 // blobs is where large bodies go: to the queue's server, or to files.

@@ -43,8 +43,9 @@ func Write(w http.ResponseWriter, r *http.Request, from results, status lofn.Cal
 }
 
 func describe(h http.Header, status lofn.CallStatus, result lofn.Result) {
-	// Who answered, if it was the platform. Not the function's other headers, which would be about this answer here:
-	// a cookie, a redirect, how long to cache it.
+	// Who answered, if it was the platform. Not the function's other headers,
+	// which would be about this answer here: a cookie, a redirect, how long to
+	// cache it.
 	for _, name := range []string{"Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language", lofn.HeaderInternal} {
 		if values := result.Header[name]; len(values) > 0 {
 			h[name] = values

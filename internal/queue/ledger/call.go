@@ -170,8 +170,6 @@ type function struct {
 	ref    lofn.Ref
 	lanes  [2]lane // of its calls, and of their callbacks
 	counts lofn.QueueCounts
-	// calls counts those that are known.
-	calls int
 	// old is what oldest said last, and asked when.
 	old   int64
 	asked time.Time

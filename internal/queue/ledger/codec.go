@@ -70,29 +70,25 @@ func (d *decoder) fail() {
 }
 
 func (d *decoder) uint() uint64 {
-	if len(d.data) == 0 {
-		return 0
-	}
 	value, n := binary.Uvarint(d.data)
-	if n <= 0 {
-		d.fail()
-		return 0
-	}
-	d.data = d.data[n:]
+	d.pass(n)
 	return value
 }
 
 func (d *decoder) int() int64 {
-	if len(d.data) == 0 {
-		return 0
-	}
 	value, n := binary.Varint(d.data)
-	if n <= 0 {
-		d.fail()
-		return 0
-	}
-	d.data = d.data[n:]
+	d.pass(n)
 	return value
+}
+
+// pass goes on after a number of n bytes. Without data there are none.
+func (d *decoder) pass(n int) {
+	switch {
+	case n > 0:
+		d.data = d.data[n:]
+	case len(d.data) > 0:
+		d.fail()
+	}
 }
 
 func (d *decoder) bool() bool { return d.uint() != 0 }

@@ -108,9 +108,7 @@ func (q *opQueue) close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	for _, o := range q.all() {
-		o.end(errStopped)
-	}
+	end(q.all(), errStopped)
 }
 
 // run writes what there is to be written until ctx ends.
@@ -190,9 +188,7 @@ func (l *Ledger) commit(ctx context.Context, ops []*op) {
 			ops = append(l.refuse(ctx, planned, err), later...)
 		}
 	}
-	for _, o := range ops {
-		o.end(errStopped)
-	}
+	end(ops, errStopped)
 }
 
 func end(ops []*op, err error) {

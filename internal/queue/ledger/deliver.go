@@ -124,13 +124,9 @@ func (d *delivery) load(ctx context.Context) error {
 		d.call = lofn.Call{ID: e.id, Function: e.function, Callback: e.callback, Accepted: moment(e.accepted)}
 		return nil
 	}
-	e, err := d.ledger.lookup(ctx, func() (place, error) { return d.ledger.requestPlace(d.status.ID) })
+	request, err := d.ledger.request(ctx, d.status.ID)
 	if err != nil {
 		return err
-	}
-	request, ok := e.(*accepted)
-	if !ok {
-		return errCorrupt
 	}
 	d.blob = request.blob
 	d.call, d.small, err = request.call()

@@ -25,7 +25,7 @@ func (s *state) settle(e *settled, at place) {
 		c.more().result = e.blob
 	}
 	s.move(&c.outcome, at)
-	s.count(c, 1)
+	c.count()
 	s.keep(c, e.ended)
 	if n := c.notice(); n != nil {
 		*n = e.notice
@@ -37,7 +37,9 @@ func (s *state) settle(e *settled, at place) {
 		case n.state == lofn.CallbackPending:
 			s.line(c)
 		}
-		s.count(c, 0)
+		if n.state == lofn.CallbackPending {
+			c.function.counts.Callbacks++
+		}
 	}
 	switch c.state() {
 	case lofn.CallDead:
@@ -61,16 +63,9 @@ func (s *state) close(c *call) {
 	s.open--
 }
 
-// count adds to what is known of a function's outcomes, and of the callbacks
-// that are still to be made.
-func (s *state) count(c *call, outcomes int) {
+// count adds a call's outcome to its function's.
+func (c *call) count() {
 	counts := &c.function.counts
-	if outcomes == 0 {
-		if c.notice().state == lofn.CallbackPending {
-			counts.Callbacks++
-		}
-		return
-	}
 	switch c.state() {
 	case lofn.CallSucceeded:
 		counts.Succeeded++
@@ -105,6 +100,13 @@ func (s *state) forgetRequest(c *call) {
 func (s *state) forgetBody(c *call) {
 	if c.rare != nil {
 		s.discard(&c.rare.body)
+	}
+}
+
+func (s *state) forgetResult(c *call) {
+	s.move(&c.outcome, place{})
+	if c.rare != nil {
+		s.discard(&c.rare.result)
 	}
 }
 
@@ -146,10 +148,7 @@ func (s *state) redrive(e *redriven) {
 		return
 	}
 	s.quiet(c)
-	s.move(&c.outcome, place{})
-	if c.rare != nil {
-		s.discard(&c.rare.result)
-	}
+	s.forgetResult(c)
 	c.function.counts.Dead--
 	c.expires = 0
 	c.next, c.attempts, c.started, c.stop = e.at, 0, 0, false
@@ -185,15 +184,11 @@ func (s *state) remove(c *call) {
 	} else {
 		s.close(c)
 	}
-	s.move(&c.outcome, place{})
+	s.forgetResult(c)
 	s.forgetRequest(c)
-	if c.rare != nil {
-		s.discard(&c.rare.result)
-	}
 	if key := c.known().key; key != "" && s.keys[keyOf(c.function.ref, key)] == c {
 		delete(s.keys, keyOf(c.function.ref, key))
 	}
-	c.function.calls--
 	c.expires = -1
 	delete(s.calls, c.id)
 }

@@ -13,7 +13,7 @@ func unknown(id string) error {
 	return lofn.Errorf(lofn.NotFound, "call %q is not known: it never was, or its outcome has expired", id)
 }
 
-// find returns a call. The lock must be held.
+// call returns a call. The lock must be held.
 func (l *Ledger) call(id string) (*call, error) {
 	if c := l.state.calls[id]; c != nil {
 		return c, nil
@@ -21,18 +21,28 @@ func (l *Ledger) call(id string) (*call, error) {
 	return nil, unknown(id)
 }
 
-// requestPlace is where the request of a call is.
-func (l *Ledger) requestPlace(id string) (place, error) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	c, err := l.call(id)
-	if err == nil && c.request.none() {
-		err = lofn.Errorf(lofn.NotFound, "the request of call %s is not kept any more: it is %s", id, c.state())
-	}
+// request reads the request of a call.
+func (l *Ledger) request(ctx context.Context, id string) (*accepted, error) {
+	e, err := l.lookup(ctx, func() (place, error) {
+		l.mu.RLock()
+		defer l.mu.RUnlock()
+		c, err := l.call(id)
+		if err == nil && c.request.none() {
+			err = lofn.Errorf(lofn.NotFound, "the request of call %s is not kept any more: it is %s", id, c.state())
+		}
+		if err != nil {
+			return place{}, err
+		}
+		return c.request, nil
+	})
 	if err != nil {
-		return place{}, err
+		return nil, err
 	}
-	return c.request, nil
+	a, ok := e.(*accepted)
+	if !ok {
+		return nil, errCorrupt
+	}
+	return a, nil
 }
 
 // outcome reads the outcome of a call.
@@ -138,16 +148,12 @@ func (l *Ledger) Request(ctx context.Context, id string) (lofn.Call, error) {
 	}
 	bare := lofn.Call{ID: id, Function: c.function.ref, Accepted: moment(c.accepted)}
 	l.mu.RUnlock()
-	e, err := l.lookup(ctx, func() (place, error) { return l.requestPlace(id) })
+	request, err := l.request(ctx, id)
 	if lofn.CodeOf(err) == lofn.NotFound {
 		return bare, nil
 	}
 	if err != nil {
 		return lofn.Call{}, err
-	}
-	request, ok := e.(*accepted)
-	if !ok {
-		return lofn.Call{}, errCorrupt
 	}
 	call, _, err := request.call()
 	return call, err

@@ -1,12 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"sync"
-
-	"lofn"
 )
 
 // InlineSize is the most that a body may have to be kept in the log itself, in
@@ -75,7 +74,7 @@ func newBuffers() *buffers {
 	return &buffers{sync.Pool{New: func() any { return new([InlineSize + 1]byte) }}}
 }
 
-// read takes a body in. Small bodies are a part of the buffer, which release
+// readBody takes a body in. Small bodies are a part of the buffer, which release
 // gives back; large ones are in the spool.
 func (l *Ledger) readBody(ctx context.Context, body io.Reader) (small []byte, large *spool, release func(), err error) {
 	if body == nil || body == http.NoBody {
@@ -111,31 +110,5 @@ func (l *Ledger) open(ctx context.Context, small []byte, blob string) (io.ReadCl
 	if blob != "" {
 		return l.Blobs.Open(ctx, blob)
 	}
-	return &memory{rest: small}, nil
+	return io.NopCloser(bytes.NewReader(small)), nil
 }
-
-// memory is a body that is in memory.
-type memory struct{ rest []byte }
-
-func (m *memory) Read(p []byte) (int, error) {
-	if len(m.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, m.rest)
-	m.rest = m.rest[n:]
-	return n, nil
-}
-
-// WriteTo implements io.WriterTo.
-func (m *memory) WriteTo(w io.Writer) (int64, error) {
-	if len(m.rest) == 0 {
-		return 0, nil
-	}
-	n, err := w.Write(m.rest)
-	m.rest = m.rest[n:]
-	return int64(n), err
-}
-
-func (m *memory) Close() error { return nil }
-
-var _ lofn.Spool = (*spool)(nil)

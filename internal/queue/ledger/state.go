@@ -94,7 +94,6 @@ func (s *state) admit(id string, ref lofn.Ref, at int64, key string, print uint6
 		c.more().key, c.more().print = key, print
 		s.keys[keyOf(ref, key)] = c
 	}
-	c.function.calls++
 	s.calls[id] = c
 	return c
 }

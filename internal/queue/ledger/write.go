@@ -87,11 +87,7 @@ func (l *Ledger) resolve(ctx context.Context, p *page) error {
 			l.take(p, number)
 			return nil
 		}
-		if lofn.CodeOf(err) == lofn.Full {
-			// An earlier attempt may still be on its way, unless the log has
-			// gone on past it.
-			continue
-		}
+		// Whatever the error says, an earlier attempt may still be on its way.
 	}
 }
 

@@ -4,6 +4,7 @@
 package mem
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"iter"
@@ -105,7 +106,7 @@ func (b *Blobs) Open(_ context.Context, name string) (io.ReadCloser, error) {
 	if !ok {
 		return nil, lofn.Errorf(lofn.NotFound, "there is no body %q", name)
 	}
-	return &reader{rest: data}, nil
+	return io.NopCloser(bytes.NewReader(data)), nil
 }
 
 // Remove implements ledger.Blobs.
@@ -157,16 +158,3 @@ func (b *blob) Commit() error {
 
 // Discard implements ledger.Blob.
 func (b *blob) Discard() { b.data = nil }
-
-type reader struct{ rest []byte }
-
-func (r *reader) Read(p []byte) (int, error) {
-	if len(r.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
-	return n, nil
-}
-
-func (r *reader) Close() error { return nil }
