@@ -57,7 +57,7 @@ type Policy struct {
 // Policy reads what the function says about its calls. A value that makes no
 // sense counts as absent; the error is about the first such value.
 func (f Function) Policy() (Policy, error) {
-	p := Policy{MaxQueue: DefaultMaxQueue}
+	var p Policy
 	var err, streamErr error
 	p.Timeout, p.TimeoutBy, err = f.duration(EnvTimeout, DefaultTimeout)
 	p.StreamTimeout, p.StreamTimeoutBy, streamErr = f.duration(EnvStreamTimeout, 0)
@@ -95,21 +95,15 @@ func (f Function) duration(name string, missing time.Duration) (d time.Duration,
 
 func (p *Policy) readInflight(f Function) (err error) {
 	if text, field := f.variable(EnvMaxInflight); text != "" {
-		p.MaxInflight, err = count(field, EnvMaxInflight, text, math.MaxInt32)
+		p.MaxInflight, err = count(field, EnvMaxInflight, text, 0, math.MaxInt32)
 	}
 	return err
 }
 
 func (p *Policy) readQueue(f Function) error {
-	text, ok := f.Spec.Annotations[AnnotationMaxQueue]
-	if !ok {
-		return nil
-	}
-	n, err := count("annotations", AnnotationMaxQueue, text, maxMaxQueue)
-	if err == nil {
-		p.MaxQueue = n
-	}
-	return err
+	a := annotations{of: f.Spec.Annotations}
+	p.MaxQueue = a.count(AnnotationMaxQueue, DefaultMaxQueue, 0, maxMaxQueue)
+	return a.err
 }
 
 func (p *Policy) readBody(f Function) error {

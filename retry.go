@@ -89,9 +89,9 @@ func (a *annotations) count(name string, missing, least, most int) int {
 	if !ok {
 		return missing
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < least || n > most {
-		a.fail(Errorf(Invalid, "annotations: %s: %q is not a count: use a whole number from %d to %d", name, text, least, most))
+	n, err := count("annotations", name, text, least, most)
+	if err != nil {
+		a.fail(err)
 		return missing
 	}
 	return n

@@ -173,7 +173,7 @@ func (l *labels) count(name string, missing int) int {
 	if !ok {
 		return missing
 	}
-	n, err := count("labels", name, text, maxReplicas)
+	n, err := count("labels", name, text, 0, maxReplicas)
 	l.err = cmp.Or(l.err, err)
 	return n
 }
@@ -275,10 +275,10 @@ func (l *labels) proportion() float64 {
 }
 
 // count reads a number of things, in the field and by the name given.
-func count(field, name, text string, most int) (int, error) {
+func count(field, name, text string, least, most int) (int, error) {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > most {
-		return 0, Errorf(Invalid, "%s: %s: %q is not a count: use a whole number from 0 to %d", field, name, text, most)
+	if err != nil || n < least || n > most {
+		return 0, Errorf(Invalid, "%s: %s: %q is not a count: use a whole number from %d to %d", field, name, text, least, most)
 	}
 	return n, nil
 }
