@@ -64,6 +64,10 @@ type Function struct {
 	// itself acts on, read with the Digest; Spec.Env wins over them. It is nil
 	// in functions that were stored by a lofn which did not keep them.
 	Defaults map[string]string `json:"defaults,omitempty"`
+	// Runtime is what its replicas are, RuntimeProcess or RuntimeContainer, as it
+	// was settled when the function was accepted. It is empty in functions that
+	// were stored by a lofn which knew processes only.
+	Runtime string `json:"runtime,omitempty"`
 	// Replicas is the wanted count as a person or a scaler last set it.
 	Replicas  int       `json:"replicas"`
 	CreatedAt time.Time `json:"createdAt"`
@@ -155,6 +159,9 @@ func (s Spec) Validate() error {
 		return err
 	}
 	_, err := s.Scaling()
+	if err == nil {
+		_, err = s.Container()
+	}
 	return err
 }
 

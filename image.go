@@ -9,9 +9,10 @@ type Image struct {
 	// Root is the folder that holds the image's file system. It is shared by
 	// all replicas and must not be written to. Empty until unpacked.
 	Root string
-	// Env, WorkingDir, Process and Labels are those of the image's
+	// Env, User, WorkingDir, Process and Labels are those of the image's
 	// configuration; Process is its command line.
 	Env        []string
+	User       string
 	WorkingDir string
 	Process    []string
 	Labels     map[string]string

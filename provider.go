@@ -41,10 +41,11 @@ type Resolver interface {
 }
 
 // Resolution is what an image's name stood for when its function was accepted:
-// what Function.Digest and Function.Defaults shall be.
+// what Function.Digest, Function.Defaults and Function.Runtime shall be.
 type Resolution struct {
 	Digest   string
 	Defaults map[string]string
+	Runtime  string
 }
 
 // LogStreamer is a Provider that keeps what replicas write.

@@ -94,12 +94,13 @@ type FunctionStatus struct {
 	AvailableReplicas      uint64            `json:"availableReplicas"`
 	CreatedAt              time.Time         `json:"createdAt"`
 	Usage                  *FunctionUsage    `json:"usage,omitempty"`
-	// Digest, Defaults, Generation and Instances are lofn's own and unknown to
+	// Digest, Defaults, Runtime, Generation and Instances are lofn's own and unknown to
 	// other clients. By the generation a client tells the instances of what it
-	// has just deployed from those of what was there before. Defaults are those
-	// of Function.
+	// has just deployed from those of what was there before. Defaults and Runtime
+	// are those of Function.
 	Digest     string            `json:"digest,omitempty"`
 	Defaults   map[string]string `json:"defaults,omitempty"`
+	Runtime    string            `json:"runtime,omitempty"`
 	Generation int64             `json:"generation,omitempty"`
 	Instances  []Replica         `json:"instances,omitempty"`
 	// Scaling is lofn's own too, and nil in lists.

@@ -48,7 +48,7 @@ func (a *API) status(fn lofn.Function) lofn.FunctionStatus {
 		}
 	}
 	return lofn.FunctionStatus{
-		Name: fn.Name, Namespace: fn.Namespace, Image: fn.Spec.Image, Digest: fn.Digest, Defaults: fn.Defaults, Generation: fn.Generation,
+		Name: fn.Name, Namespace: fn.Namespace, Image: fn.Spec.Image, Digest: fn.Digest, Defaults: fn.Defaults, Runtime: fn.Runtime, Generation: fn.Generation,
 		EnvProcess: fn.Spec.Process, EnvVars: fn.Spec.Env, Constraints: fn.Spec.Constraints, Secrets: fn.Spec.Secrets,
 		Labels: notNil(fn.Spec.Labels), Annotations: notNil(fn.Spec.Annotations),
 		Limits: fn.Spec.Limits, Requests: fn.Spec.Requests, ReadOnlyRootFilesystem: fn.Spec.ReadOnlyRootFilesystem,
@@ -180,7 +180,7 @@ func (a *API) admit(r *http.Request, fn *lofn.Function) error {
 	if err != nil {
 		return err
 	}
-	fn.Digest, fn.Defaults = image.Digest, image.Defaults
+	fn.Digest, fn.Defaults, fn.Runtime = image.Digest, image.Defaults, image.Runtime
 	if _, err = fn.Policy(); err != nil { // for what the image says
 		return err
 	}

@@ -164,6 +164,7 @@ func describe(digest string, config *v1.ConfigFile) lofn.Image {
 	return lofn.Image{
 		Digest:       digest,
 		Env:          config.Config.Env,
+		User:         config.Config.User,
 		WorkingDir:   config.Config.WorkingDir,
 		Process:      append(append([]string{}, config.Config.Entrypoint...), config.Config.Cmd...),
 		Labels:       config.Config.Labels,

@@ -162,7 +162,7 @@ func answer(fn lofn.Function, _ string) http.Handler {
 type starter struct{ *Provider }
 
 // Start implements fleet.Starter.
-func (s starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet.Instance, error) {
+func (s starter) Start(ctx context.Context, fn lofn.Function, id string, _ func(string)) (fleet.Instance, error) {
 	began := time.Now()
 	if err := s.admit(ctx, fn); err != nil {
 		return nil, err

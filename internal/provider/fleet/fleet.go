@@ -22,8 +22,16 @@ type Starter interface {
 	// Start makes one replica of fn, known as id, and returns it once it
 	// accepts calls. When ctx ends first it undoes what it began and returns
 	// an error. The text of an error is shown to people as the reason: one
-	// line that names the cause.
-	Start(ctx context.Context, fn lofn.Function, id string) (Instance, error)
+	// line that names the cause. What takes long it tells to progress, in one
+	// line each time, but not often.
+	Start(ctx context.Context, fn lofn.Function, id string, progress func(string)) (Instance, error)
+}
+
+// Survivor is a replica that was in service before there was this Fleet.
+type Survivor struct {
+	Function lofn.Function
+	ID       string
+	Instance Instance
 }
 
 // Instance is a replica that accepted calls when it was returned.
@@ -47,6 +55,15 @@ type Config struct {
 	// Drain returns when no call is on the replica any more and none will be
 	// sent to it, or when ctx ends. A nil Drain returns at once.
 	Drain func(ctx context.Context, r lofn.Replica) error
+	// Name returns the ID of a replica that is to be made. Forgo is told of an
+	// ID when no Start with it will follow. Neither may call back. A nil Name
+	// makes IDs up.
+	Name  func(fn lofn.Function) string
+	Forgo func(id string)
+	// Survivors returns, and forgets, the survivors of a function. It is asked
+	// when the Fleet hears of a function that it does not know, and must be
+	// quick and not call back. A nil Survivors has none.
+	Survivors func(ref lofn.Ref) []Survivor
 	// Failed is told why a replica failed, each time. Nil discards it.
 	Failed func(fn lofn.Ref, id, reason string)
 	// Started is told of each replica that got ready, after the watchers, of
@@ -68,9 +85,13 @@ type Fleet struct {
 	forced context.Context
 	force  context.CancelFunc
 	runs   sync.WaitGroup
+	// left is closed when the replicas are to be left as they are.
+	left chan struct{}
 
-	mu        sync.Mutex
-	closed    bool
+	mu     sync.Mutex
+	closed bool
+	// going is closed unless the Fleet is paused.
+	going     chan struct{}
 	functions map[lofn.Ref]*function
 	// resting holds the generations of functions of which nothing is wanted and
 	// nothing is left.
@@ -86,6 +107,15 @@ func New(c Config) *Fleet {
 	if c.Drain == nil {
 		c.Drain = func(context.Context, lofn.Replica) error { return nil }
 	}
+	if c.Name == nil {
+		c.Name = NewID
+	}
+	if c.Forgo == nil {
+		c.Forgo = func(string) {}
+	}
+	if c.Survivors == nil {
+		c.Survivors = func(lofn.Ref) []Survivor { return nil }
+	}
 	if c.Failed == nil {
 		c.Failed = func(lofn.Ref, string, string) {}
 	}
@@ -96,11 +126,15 @@ func New(c Config) *Fleet {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	forced, force := context.WithCancel(context.Background())
+	going := make(chan struct{})
+	close(going)
 	return &Fleet{
 		Config:    c,
 		starts:    make(chan struct{}, c.MaxStarts),
 		forced:    forced,
 		force:     force,
+		left:      make(chan struct{}),
+		going:     going,
 		functions: make(map[lofn.Ref]*function),
 		resting:   make(map[lofn.Ref]int64),
 		board:     newBoard(),
@@ -126,13 +160,16 @@ func (f *Fleet) Ensure(ctx context.Context, fn lofn.Function) error {
 	known := f.functions[fn.Ref]
 	if known == nil {
 		known = &function{}
+		f.functions[fn.Ref] = known
 		known.want.Generation = f.resting[fn.Ref]
+		for _, s := range f.Survivors(fn.Ref) {
+			f.adopt(known, s)
+		}
 	}
 	if !known.removed && fn.Generation < known.want.Generation {
 		return lofn.Errorf(lofn.Conflict, "%s: generation %d is older than %d, which is in force", fn.Ref, fn.Generation, known.want.Generation)
 	}
 	known.want, known.removed = fn, false
-	f.functions[fn.Ref] = known
 	delete(f.resting, fn.Ref)
 	f.reconcile(known)
 	f.forget(known)
@@ -201,17 +238,86 @@ func (f *Fleet) Retry(selected func(lofn.Function) bool) {
 	}
 }
 
+// Pause has the Fleet start and stop nothing until Resume, but for what is
+// being stopped already. What is being started is given up. Wishes are noted.
+func (f *Fleet) Pause() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.paused() {
+		return
+	}
+	f.going = make(chan struct{})
+	f.halt(lofn.Starting)
+}
+
+// halt stops the replicas that are in a state.
+func (f *Fleet) halt(state lofn.State) {
+	for _, fn := range f.functions {
+		for _, r := range fn.replicas {
+			if r.view.State == state && !r.stopping {
+				r.halt()
+			}
+		}
+	}
+}
+
+// Resume ends a Pause, and makes up for it.
+func (f *Fleet) Resume() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.paused() {
+		return
+	}
+	close(f.going)
+	for _, fn := range f.functions {
+		f.reconcile(fn)
+		f.forget(fn)
+	}
+}
+
+// paused is called with the lock held.
+func (f *Fleet) paused() bool {
+	select {
+	case <-f.going:
+		return false
+	default:
+		return true
+	}
+}
+
 // Close stops all replicas, letting them finish their calls until ctx ends,
 // and returns when nothing is left of them. No function can be ensured after.
 func (f *Fleet) Close(ctx context.Context) error {
 	f.mu.Lock()
 	f.closed = true
+	if f.paused() {
+		close(f.going)
+	}
 	for _, fn := range f.functions {
 		fn.removed = true
 		f.reconcile(fn)
 		f.forget(fn)
 	}
 	f.mu.Unlock()
+	return f.await(ctx)
+}
+
+// Detach is Close, except that replicas in service stay so, led by nobody; they
+// may be the Survivors of another Fleet. Watchers are not told.
+func (f *Fleet) Detach(ctx context.Context) error {
+	f.Pause()
+	f.mu.Lock()
+	if !f.closed {
+		f.closed = true
+		close(f.left)
+		f.halt(lofn.Failed)
+	}
+	f.mu.Unlock()
+	return f.await(ctx)
+}
+
+// await returns when no replica is led any more. When ctx ends it makes it so.
+func (f *Fleet) await(ctx context.Context) error {
 	defer context.AfterFunc(ctx, f.force)()
 	f.runs.Wait()
 	f.force()

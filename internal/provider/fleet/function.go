@@ -29,13 +29,20 @@ type replica struct {
 	// is worth keeping while it restarts.
 	proven   bool
 	stopping bool
+	// survivor is what it was adopted with; it is used once.
+	survivor Instance
 	stop     context.CancelFunc
 	retry    chan struct{}
+	// failure is the reason of the last failure.
+	failure string
 }
 
 // reconcile starts and stops replicas until fn has those that it should have
 // at the moment. It runs after each change of the wish or of a replica.
 func (f *Fleet) reconcile(fn *function) {
+	if f.paused() {
+		return
+	}
 	wanted := fn.want.Replicas
 	if fn.removed {
 		wanted = 0
@@ -97,16 +104,25 @@ func (r *replica) halt() {
 	r.stop()
 }
 
+// NewID returns an ID for a replica.
+func NewID(fn lofn.Function) string {
+	return fn.Name + "-" + strings.ToLower(rand.Text()[:10])
+}
+
 // add starts a replica of the wanted generation.
-func (f *Fleet) add(fn *function) {
+func (f *Fleet) add(fn *function) { f.lead(fn, fn.want, f.Name(fn.want), nil) }
+
+// adopt takes in a replica that is in service.
+func (f *Fleet) adopt(fn *function, s Survivor) { f.lead(fn, s.Function, s.ID, s.Instance) }
+
+// lead makes a replica of fn and has it led through its life.
+func (f *Fleet) lead(fn *function, of lofn.Function, id string, survivor Instance) {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &replica{owner: fn, fn: fn.want, stop: cancel, retry: make(chan struct{}, 1)}
-	r.view = lofn.Replica{
-		Function:   fn.want.Ref,
-		ID:         fn.want.Name + "-" + strings.ToLower(rand.Text()[:10]),
-		Generation: fn.want.Generation,
-		State:      lofn.Starting,
-		Since:      time.Now(),
+	r := &replica{owner: fn, fn: of, survivor: survivor, stop: cancel, retry: make(chan struct{}, 1)}
+	r.view = lofn.Replica{Function: of.Ref, ID: id, Generation: of.Generation, State: lofn.Starting, Since: time.Now()}
+	if survivor != nil {
+		r.proven = true
+		r.serves(survivor, 0)
 	}
 	fn.replicas = append(fn.replicas, r)
 	f.board.post(r.view)
@@ -114,6 +130,28 @@ func (f *Fleet) add(fn *function) {
 		defer cancel()
 		f.run(ctx, r)
 	})
+}
+
+// serves notes that the replica is in service.
+func (r *replica) serves(instance Instance, waited time.Duration) {
+	v := &r.view
+	v.State = lofn.Ready
+	if v.Reason = r.failure; v.Reason != "" {
+		v.Reason = "started again: " + v.Reason
+	}
+	v.Network, v.Address = instance.Address()
+	v.Startup = instance.Startup()
+	v.Startup.Wait = waited
+}
+
+// report says what a start is waiting for.
+func (f *Fleet) report(r *replica, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.view.State == lofn.Starting {
+		r.view.Reason = text
+		f.board.post(r.view)
+	}
 }
 
 // change publishes a new state of r and reconsiders its function.

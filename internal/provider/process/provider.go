@@ -133,7 +133,7 @@ func (p *Provider) Resolve(ctx context.Context, fn lofn.Function) (lofn.Resoluti
 	if _, err := newProgram(fn, "", image, p.config); err != nil {
 		return lofn.Resolution{}, err
 	}
-	return lofn.Resolution{Digest: image.Digest, Defaults: image.Defaults()}, nil
+	return lofn.Resolution{Digest: image.Digest, Defaults: image.Defaults(), Runtime: lofn.RuntimeProcess}, nil
 }
 
 // suits reports whether an image can run as processes of this machine.
@@ -199,7 +199,7 @@ func (p *Provider) Digests() []string {
 type starter struct{ *Provider }
 
 // Start implements fleet.Starter.
-func (s starter) Start(ctx context.Context, fn lofn.Function, id string) (fleet.Instance, error) {
+func (s starter) Start(ctx context.Context, fn lofn.Function, id string, _ func(string)) (fleet.Instance, error) {
 	began := time.Now()
 	image, err := s.config.Images.Unpack(ctx, fn.Spec.Image, fn.Digest)
 	if err != nil {
