@@ -23,10 +23,13 @@ type Config struct {
 	// Subnet is where containers get their IPv4 addresses from. The first of them
 	// is the machine's own.
 	Subnet netip.Prefix
+	// Ports are those of the gateway's address at which containers reach the
+	// platform, also where the machine's firewall admits nothing.
+	Ports []uint16
 	// PluginDirs are where CNI plugins are looked for.
 	PluginDirs []string
 	// ConfList is a file with a list of CNI plugins to use instead of the
-	// bridge. Bridge and Subnet mean nothing then; forwarding and address
+	// bridge. Bridge, Subnet and Ports mean nothing then; forwarding and address
 	// translation are up to the list.
 	ConfList string
 	// Spare is how many networks wait for containers, 0 for none.

@@ -4,4 +4,5 @@ package network
 var (
 	MakeNamespace   = makeNamespace
 	RemoveNamespace = removeNamespace
+	RemoveBridge    = removeBridge
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -125,15 +126,15 @@ func (n *Networks) bury(ctx context.Context) error {
 
 // dismantle removes a network that is dead.
 func (n *Networks) dismantle(ctx context.Context, id string) error {
-	if err := n.enter(ctx); err != nil {
-		return err
-	}
-	defer n.leave()
 	lock, err := n.await(ctx, n.ledger.dead(id))
 	if lock == nil || err != nil {
 		return err
 	}
 	defer lock.Close()
+	if err := n.enter(ctx); err != nil {
+		return err
+	}
+	defer n.leave()
 	path := n.path(id)
 	if !isNamespace(path) {
 		path = ""
@@ -144,7 +145,7 @@ func (n *Networks) dismantle(ctx context.Context, id string) error {
 	if err := removeNamespace(n.path(id)); err != nil {
 		return err
 	}
-	return os.Remove(n.ledger.dead(id))
+	return n.ledger.forget(id)
 }
 
 // await returns the locked marker of a network, or nil if somebody has removed
@@ -158,7 +159,7 @@ func (n *Networks) await(ctx context.Context, marker string) (*os.File, error) {
 	for {
 		lock, err := tryLock(marker)
 		switch {
-		case errors.Is(err, os.ErrNotExist), lock != nil && unlinked(lock):
+		case errors.Is(err, fs.ErrNotExist), lock != nil && unlinked(lock):
 			lock.Close()
 			return nil, nil
 		case lock != nil || err != nil:

@@ -72,7 +72,7 @@ func openLedger(dir string) (*ledger, error) {
 // close gives up what this process has to whoever adopts it.
 func (l *ledger) close() {
 	_ = os.Remove(l.owner(l.own)) // if there is nothing in it
-	l.lock.Close()
+	unlock(l.lock)
 }
 
 func (l *ledger) owner(name string) string    { return filepath.Join(l.dir, ownersDir, name) }
@@ -90,6 +90,14 @@ func (l *ledger) begin() (id string, err error) {
 
 func (l *ledger) offer(id string) error   { return os.Rename(l.mine(id), l.spare(id)) }
 func (l *ledger) discard(id string) error { return os.Rename(l.mine(id), l.dead(id)) }
+
+// forget removes the marker of a network of which nothing is left.
+func (l *ledger) forget(id string) error {
+	if err := os.Remove(l.dead(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
 
 // claim makes one of the spares this process'. There may be none: "".
 func (l *ledger) claim() (id string, err error) {
@@ -166,7 +174,7 @@ func (l *ledger) eachOther(do func(owner string, lock *os.File) error) error {
 		if failed == nil {
 			failed = do(owner, lock)
 		}
-		lock.Close()
+		unlock(lock)
 		err = errors.Join(err, failed)
 	}
 	return err
@@ -187,6 +195,15 @@ func tryLock(path string) (*os.File, error) {
 		return nil, nil
 	}
 	return nil, fmt.Errorf("lock on %s: %w", path, err)
+}
+
+// unlock gives a lock up at once. If the file is only closed, a child that is
+// about to execute its program still has it. The file may be nil.
+func unlock(file *os.File) {
+	if file != nil {
+		_ = unix.Flock(int(file.Fd()), unix.LOCK_UN)
+		file.Close()
+	}
 }
 
 // unlinked tells whether an open file or folder has no name any more.

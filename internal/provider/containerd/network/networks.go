@@ -64,7 +64,7 @@ func open(c Config) (*Networks, error) {
 	n := &Networks{
 		Config:   c,
 		plugins:  plugins{dirs: c.PluginDirs, cache: filepath.Join(c.Dir, "cni"), timeout: c.Timeout},
-		firewall: firewall{bridge: c.Bridge, subnet: c.Subnet},
+		firewall: firewall{bridge: c.Bridge, subnet: c.Subnet, ports: c.Ports},
 		slots:    make(chan struct{}, concurrency()),
 		wanted:   make(chan struct{}, 1),
 		kept:     make(chan struct{}),

@@ -145,24 +145,33 @@ func TestContainersReachGatewayEachOtherAndTheOutside(t *testing.T) {
 	})
 }
 
-func TestOutsideIsReachedWhateverOthersDoToTheFirewall(t *testing.T) {
+func TestContainersAreHeardWhateverOthersDoToTheFirewall(t *testing.T) {
 	dir := folder(t)
 	machine, server := outside(t)
 	iptables(t, "-P", "FORWARD", "DROP")
 	t.Cleanup(func() { iptables(t, "-P", "FORWARD", "ACCEPT") })
-	n := open(t, network.Config{Dir: dir})
-	again := open(t, network.Config{Dir: dir})
+	// As ufw does.
+	iptables(t, "-A", "INPUT", "-i", network.DefaultBridge, "-j", "REJECT")
+	t.Cleanup(func() { iptables(t, "-F", "INPUT") })
+	config := network.Config{Dir: dir, Ports: []uint16{8080}}
+	n, again := open(t, config), open(t, config)
+	platform, err := net.Listen("tcp4", n.Gateway().String()+":8080")
+	must(t, err)
+	serve(t, platform)
 	a := take(t, n)
 	expect(t, a.Path(), server, 80, machine)
+	expect(t, a.Path(), n.Gateway(), 8080, a.Address())
 	before := rules(t)
-	if len(before) != 3 {
+	if len(before) != 5 {
 		t.Errorf("after two starts and one container there are %d rules:\n%s", len(before), strings.Join(before, "\n"))
 	}
 	iptables(t, "-F")
+	iptables(t, "-A", "INPUT", "-i", network.DefaultBridge, "-j", "REJECT")
 	iptables(t, "-t", "nat", "-F")
 	take(t, again)
 	eventually(t, "the rules come back", func() bool { return len(rules(t)) == len(before) })
 	expect(t, a.Path(), server, 80, machine)
+	expect(t, a.Path(), n.Gateway(), 8080, a.Address())
 }
 
 func iptables(t *testing.T, arguments ...string) {
