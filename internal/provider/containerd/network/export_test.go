@@ -5,4 +5,5 @@ var (
 	MakeNamespace   = makeNamespace
 	RemoveNamespace = removeNamespace
 	RemoveBridge    = removeBridge
+	Concurrency     = concurrency
 )

@@ -1,6 +1,7 @@
 package network_test
 
 import (
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -82,4 +83,33 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%s is %q, want %s", name, names[name], want)
 		}
 	}
+}
+
+func TestContainersAnswerWithoutIptables(t *testing.T) {
+	dir := folder(t)
+	t.Setenv("PATH", t.TempDir())
+	var log strings.Builder
+	n := open(t, network.Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	taken := take(t, n)
+	listen(t, taken.Path(), ":8080")
+	if seen, err := ask(taken.Address(), 8080); err != nil || seen != n.Gateway() {
+		t.Errorf("the container sees %s: %v", seen, err)
+	}
+	taken.Release(t.Context())
+	shut(t, n)
+	if said := log.String(); strings.Count(said, "apt install iptables") != 1 {
+		t.Errorf("the log says %q", said)
+	}
+}
+
+func TestSparesOfAnotherSubnetAreNotTaken(t *testing.T) {
+	dir := folder(t)
+	before := open(t, network.Config{Dir: dir, Spare: 1})
+	eventually(t, "one waits", func() bool { return spares(dir) == 1 })
+	after := open(t, network.Config{Dir: dir, Subnet: prefix("10.7.0.0/24")})
+	taken := take(t, after)
+	if !prefix("10.7.0.0/24").Contains(taken.Address()) {
+		t.Errorf("the container has %s", taken.Address())
+	}
+	shut(t, before)
 }
