@@ -201,7 +201,7 @@ func TestSpareWhoseNamespaceIsGoneIsNotTaken(t *testing.T) {
 func TestTheAdminsOwnListIsUsed(t *testing.T) {
 	dir := folder(t)
 	list := func(bridge string, gateway bool) string {
-		t.Cleanup(func() { must(t, network.RemoveBridge(bridge)) })
+		t.Cleanup(func() { cut(t, bridge) })
 		file := filepath.Join(t.TempDir(), "own.conflist")
 		must(t, os.WriteFile(file, fmt.Appendf(nil, `{"cniVersion": "1.0.0", "name": "own", "plugins": [{"type": "bridge", "bridge": %q, "isGateway": %v,
 			"ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.99.0.0/24"}]]}}]}`, bridge, gateway, filepath.Join(dir, "ipam")), 0o600))
@@ -238,7 +238,7 @@ func TestWhatARebootLeftIsRemoved(t *testing.T) {
 	// On a disk the files are still there, and nothing of what they tell of.
 	shut(t, before)
 	must(t, unix.Unmount(lost.Path(), unix.MNT_DETACH))
-	must(t, network.RemoveBridge(network.DefaultBridge))
+	cut(t, network.DefaultBridge)
 	eventually(t, "the interfaces are gone", func() bool { return ports(t) == 0 })
 	after := open(t, network.Config{Dir: dir})
 	must(t, after.Keep(t.Context(), func(string) bool { return false }))

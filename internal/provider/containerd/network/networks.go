@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/containernetworking/cni/libcni"
 )
@@ -31,6 +32,7 @@ type Networks struct {
 	keeping context.Context
 	end     context.CancelFunc
 	kept    chan struct{}
+	closed  atomic.Bool
 }
 
 // New checks that networks can be made here and prepares the machine for them.
@@ -60,10 +62,11 @@ func configure(c Config) (*Networks, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("networks of containers can be made by root only: run lofn as root, or without containers")
 	}
-	if c.Dir == "" {
-		return nil, errors.New("network.Config.Dir: must name a folder")
+	if !filepath.IsAbs(c.Dir) {
+		return nil, fmt.Errorf("network.Config.Dir: %q is no absolute path", c.Dir)
 	}
 	c.Subnet = c.Subnet.Masked()
+	c.Dir = filepath.Clean(c.Dir)
 	if err := checkNames(c.Bridge, c.Subnet); err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func (n *Networks) prepare(ctx context.Context) error {
 	if n.ConfList != "" {
 		return n.learnGateway(ctx)
 	}
-	if err := ensureBridge(n.Bridge, n.Subnet, outwardMTU()); err != nil {
+	if err := ensureBridge(n.Config, outwardMTU()); err != nil {
 		return err
 	}
 	n.gateway = gatewayOf(n.Subnet)
@@ -215,8 +218,11 @@ func (n *Networks) Keep(ctx context.Context, used func(id string) bool) error {
 }
 
 // Close removes the networks that wait, unless another process is there to use
-// them, and what has been released. Those in use stay.
+// them, and what has been released. Those in use stay. Closing again does nothing.
 func (n *Networks) Close(ctx context.Context) error {
+	if n.closed.Swap(true) {
+		return nil
+	}
 	n.end()
 	<-n.kept
 	defer n.ledger.close()
@@ -249,7 +255,7 @@ func Remove(ctx context.Context, c Config) error {
 	none := func(string) bool { return false }
 	err = errors.Join(n.dropSpares(), n.Keep(ctx, none))
 	if n.ConfList == "" {
-		err = errors.Join(err, removeBridge(n.Bridge), n.firewall.close())
+		err = errors.Join(err, removeBridge(n.Config, n.firewall))
 	}
 	if err != nil {
 		return err

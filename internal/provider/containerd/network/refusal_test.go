@@ -1,6 +1,7 @@
 package network_test
 
 import (
+	"context"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -112,4 +113,23 @@ func TestSparesOfAnotherSubnetAreNotTaken(t *testing.T) {
 		t.Errorf("the container has %s", taken.Address())
 	}
 	shut(t, before)
+}
+
+func TestTwoPlatformsDoNotShareABridge(t *testing.T) {
+	one, two := folder(t), folder(t)
+	n := open(t, network.Config{Dir: one})
+	if other, err := network.New(t.Context(), network.Config{Dir: two}); err == nil || !strings.Contains(err.Error(), one) || !strings.Contains(err.Error(), "--container-subnet") {
+		t.Fatalf("got %v, %v", other, err)
+	}
+	must(t, network.Remove(t.Context(), network.Config{Dir: two}))
+	if _, err := netlink.LinkByName(network.DefaultBridge); err != nil || len(rules(t)) == 0 {
+		t.Errorf("another platform's bridge was removed: %v", err)
+	}
+	own := network.Config{Dir: two, Bridge: "lofn1", Subnet: prefix("10.7.0.0/24")}
+	t.Cleanup(func() { must(t, network.Remove(context.Background(), own)) })
+	open(t, own)
+	shut(t, n)
+	must(t, network.Remove(t.Context(), network.Config{Dir: one}))
+	shut(t, open(t, network.Config{Dir: one}))
+	must(t, network.Remove(t.Context(), network.Config{Dir: one}))
 }
