@@ -124,8 +124,8 @@ type Limit string
 // The limits that functions may have.
 const (
 	Memory Limit = "memory"
-	// Swap is that memory and swap are bounded together; without it a container
-	// that has reached its limit of memory goes on in swap.
+	// Swap is that what goes to swap is bounded as well. Without it a container that
+	// has reached its limit of memory goes on in swap, if the machine has any.
 	Swap Limit = "swap"
 	CPU  Limit = "cpu"
 	Pids Limit = "pids"
