@@ -65,6 +65,10 @@ var partImports = map[string][]string{
 
 	"internal/provider/process": {"internal/watchdog", "internal/provider/fleet"},
 	"internal/provider/fake":    {"internal/provider/fleet"},
+	// One adapter in four parts.
+	"internal/provider/containerd": {
+		"internal/provider/fleet", "internal/provider/containerd/content", "internal/provider/containerd/network", "internal/provider/containerd/cgroup",
+	},
 
 	"internal/watchdog": {"internal/http1"},
 

@@ -1,6 +1,7 @@
 package containerdtest
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -107,10 +109,13 @@ func remains(before []string) ([]string, error) {
 		}
 		left := slices.DeleteFunc(now, func(trace string) bool { return slices.Contains(before, trace) })
 		if len(left) == 0 {
-			return nil, removeParents()
+			// Processes leave their group a little after they have ended.
+			if err = removeParents(); err == nil {
+				return nil, nil
+			}
 		}
 		if time.Now().After(deadline) {
-			return left, nil
+			return left, err
 		}
 	}
 }
@@ -124,4 +129,18 @@ func removeParents() error {
 		}
 	}
 	return err
+}
+
+// ReadCgroup returns what a file of a control group says: of the group's own
+// hierarchy where there is one for the controller, else of the only one.
+func ReadCgroup(t testing.TB, controller, group, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", controller, group, file))
+	if errors.Is(err, fs.ErrNotExist) {
+		text, err = os.ReadFile(filepath.Join("/sys/fs/cgroup", group, file))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
 }
