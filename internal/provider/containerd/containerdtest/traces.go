@@ -2,30 +2,19 @@ package containerdtest
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
 
 // CgroupParent is where the control groups of tests are to be. Several packages
 // are tested at once, each with a parent of its own.
-func CgroupParent() string { return fmt.Sprintf("/lofn-test-%d", namespaceID()) }
-
-// namespaceID differs between the tests of packages that run at once.
-func namespaceID() uint64 {
-	info, err := os.Stat("/proc/self/ns/mnt")
-	if err != nil {
-		return 0
-	}
-	return info.Sys().(*syscall.Stat_t).Ino
-}
+func CgroupParent() string { return "/lofn-test-" + os.Getenv(envRun) }
 
 // traces lists what tests could leave behind: mounts, network interfaces,
 // control groups and processes.
