@@ -38,7 +38,7 @@ func recordName(name, digest string) string { return name + "@" + digest }
 func (s *Store) Ensure(ctx context.Context, name, digest string, credentials []byte, progress func(string)) (Image, error) {
 	id, err := parseDigest(digest)
 	if err != nil {
-		return Image{}, err
+		return Image{}, s.explain(ctx, name, err)
 	}
 	image, err := s.recall(ctx, recordName(name, digest))
 	if err == nil || !errdefs.IsNotFound(err) {
@@ -55,7 +55,7 @@ func (s *Store) Ensure(ctx context.Context, name, digest string, credentials []b
 func parseDigest(text string) (digest.Digest, error) {
 	id, err := digest.Parse(text)
 	if err != nil {
-		return "", lofn.Errorf(lofn.Invalid, "image: %q is not a digest: it is sha256: and 64 hexadecimal digits: %w", text, err)
+		return "", lofn.Errorf(lofn.Invalid, "%q is not a digest: it is sha256: and 64 hexadecimal digits: %w", text, err)
 	}
 	return id, nil
 }

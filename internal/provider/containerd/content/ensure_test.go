@@ -29,14 +29,14 @@ type (
 )
 
 // sample is an image of several layers: what is in the file "file" says which.
-func sample(t *testing.T, content string) v1.Image {
+func sample(t testing.TB, content string) v1.Image {
 	t.Helper()
 	image := containerdtest.Image(t, v1.Config{Entrypoint: []string{"/bin/serve"}, Cmd: []string{"--port", "8080"}, Env: []string{"exec_timeout=5s"}, User: "100", WorkingDir: "/srv"},
 		containerdtest.File{Path: "bin/serve", Mode: 0o755, Content: []byte(strings.Repeat("serve", 1000))})
 	return withLayer(t, image, types.OCIUncompressedLayer, tarOf(t, "file", content))
 }
 
-func withLayer(t *testing.T, image v1.Image, kind types.MediaType, content []byte) v1.Image {
+func withLayer(t testing.TB, image v1.Image, kind types.MediaType, content []byte) v1.Image {
 	t.Helper()
 	image, err := mutate.AppendLayers(image, static.NewLayer(content, kind))
 	if err != nil {
@@ -216,4 +216,14 @@ func TestAPullThatNobodyWaitsForIsGivenUp(t *testing.T) {
 	w.hub.serve(nil)
 	eventually(t, "nothing is left", func() bool { return len(w.left()) == 0 })
 	w.ensure(name, digest)
+}
+
+func BenchmarkEnsureOfWhatIsThere(b *testing.B) {
+	containerdtest.Require(b)
+	w := start(b, nil)
+	name, digest := w.hub.push("echo:1", sample(b, "one"))
+	w.ensure(name, digest)
+	for b.Loop() {
+		w.ensure(name, digest)
+	}
 }

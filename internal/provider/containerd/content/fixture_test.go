@@ -30,19 +30,19 @@ const namespace = "lofn-test"
 // world is a containerd, a registry and a store between them.
 type world struct {
 	*content.Store
-	t      *testing.T
+	t      testing.TB
 	daemon *containerdtest.Daemon
 	client *client.Client
 	hub    *hub
 }
 
 // start makes a world; configure may be nil.
-func start(t *testing.T, configure func(*content.Config)) *world {
+func start(t testing.TB, configure func(*content.Config)) *world {
 	t.Helper()
 	return over(t, containerdtest.Start(t), configure)
 }
 
-func over(t *testing.T, daemon *containerdtest.Daemon, configure func(*content.Config)) *world {
+func over(t testing.TB, daemon *containerdtest.Daemon, configure func(*content.Config)) *world {
 	t.Helper()
 	w := &world{t: t, daemon: daemon, hub: newHub(t)}
 	var err error
@@ -58,7 +58,7 @@ func over(t *testing.T, daemon *containerdtest.Daemon, configure func(*content.C
 func (w *world) restart(configure func(*content.Config)) {
 	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(w.t.Output(), nil))
-	images, err := registry.NewImages(registry.ImagesConfig{Registry: http.NotFoundHandler(), Dir: w.t.TempDir(), Log: log})
+	images, err := registry.NewImages(registry.ImagesConfig{Registry: http.NotFoundHandler(), Dir: w.t.TempDir(), Patience: patience, Log: log})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func (w *world) refused(code lofn.Code, name, digest string, parts ...string) {
 	check(w.t, err, code, append(parts, name)...)
 }
 
-func check(t *testing.T, err error, code lofn.Code, parts ...string) {
+func check(t testing.TB, err error, code lofn.Code, parts ...string) {
 	t.Helper()
 	if err == nil || lofn.CodeOf(err) != code {
 		t.Fatalf("the error is %v (code %d), want code %d", err, lofn.CodeOf(err), code)
@@ -149,7 +149,7 @@ func (w *world) nothingLeft() {
 
 // hub is a registry that may misbehave.
 type hub struct {
-	t    *testing.T
+	t    testing.TB
 	host string
 	real http.Handler
 	// handler is what serves, if set; requests counts what was asked.
@@ -157,7 +157,7 @@ type hub struct {
 	requests atomic.Int64
 }
 
-func newHub(t *testing.T) *hub {
+func newHub(t testing.TB) *hub {
 	h := &hub{t: t, real: ggcr.New(ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, 0)))}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.requests.Add(1)
@@ -201,7 +201,7 @@ func (h *hub) parse(full string) name.Reference {
 	return ref
 }
 
-func digestOf(t *testing.T, image v1.Image) string {
+func digestOf(t testing.TB, image v1.Image) string {
 	t.Helper()
 	digest, err := image.Digest()
 	if err != nil {
