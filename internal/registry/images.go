@@ -110,7 +110,9 @@ func (im *Images) Resolve(ctx context.Context, name string) (lofn.Image, error) 
 // ResolveWith is Resolve with credentials for registries: the content of a
 // config.json of Docker's, or an auth.json of Podman's. Where they say nothing
 // about the image's registry, and if there are none, it is the files on this
-// machine that count.
+// machine that count. Other registries are spoken to by TLS, save those at this
+// machine's own addresses, at private ones and at names that end in .local,
+// which may do without.
 func (im *Images) ResolveWith(ctx context.Context, name string, credentials []byte) (lofn.Image, error) {
 	r, err := im.parse(name, credentials)
 	if err != nil {

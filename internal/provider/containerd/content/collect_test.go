@@ -83,7 +83,7 @@ func TestCollectEndsWhatAKilledProcessLeft(t *testing.T) {
 	w := start(t, soon)
 	manager := w.client.LeasesService()
 	// Such a lease is all that holds what was pulled when the process ended.
-	l, err := manager.Create(t.Context(), leases.WithID("lofn-before-echo"), leases.WithExpiration(time.Hour), leases.WithLabel("lofn.dev/pull", "echo@sha256:0"))
+	l, err := manager.Create(t.Context(), leases.WithID("lofn-before-echo"), leases.WithExpiration(time.Hour), leases.WithLabels(map[string]string{"lofn.dev/pull": "lofn/echo@sha256:0", "lofn.dev/platform": "lofn"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,4 +97,21 @@ func TestCollectEndsWhatAKilledProcessLeft(t *testing.T) {
 	}
 	w.collect()
 	w.nothingLeft()
+}
+
+func TestCollectLeavesOtherPlatformsAlone(t *testing.T) {
+	w := start(t, soon)
+	name, digest := w.hub.push("one:1", sample(t, "one"))
+	w.ensure(name, digest)
+	before := w.left()
+	w.restart(func(c *content.Config) { c.Platform, c.Keep = "another", time.Nanosecond })
+	w.collect()
+	if now := w.left(); !slices.Equal(now, before) {
+		t.Errorf("there is now\n%s\nand there was\n%s", strings.Join(now, "\n"), strings.Join(before, "\n"))
+	}
+	w.ensure(name, digest)
+	w.collect()
+	if now := w.left(); !slices.Equal(now, before) {
+		t.Errorf("after it had the image too there is\n%s\nand there was\n%s", strings.Join(now, "\n"), strings.Join(before, "\n"))
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"lofn"
 	"lofn/internal/provider/containerd/containerdtest"
 	"lofn/internal/provider/containerd/content"
 )
@@ -179,7 +180,7 @@ func TestProgressOfAPull(t *testing.T) {
 	w.hub.serve(w.hub.slowly(2<<20, told))
 	var mu sync.Mutex
 	var lines []string
-	_, err := w.Ensure(t.Context(), name, digest, nil, func(line string) {
+	_, err := w.Ensure(t.Context(), name, digest, lofn.PullMissing, nil, func(line string) {
 		mu.Lock()
 		defer mu.Unlock()
 		if lines = append(lines, line); strings.Contains(line, " of ") && strings.Contains(line, "2.") {
@@ -204,7 +205,7 @@ func TestAPullThatNobodyWaitsForIsGivenUp(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	never := make(chan struct{})
 	w.hub.serve(w.hub.slowly(1<<20, never))
-	_, err := w.Ensure(ctx, name, digest, nil, func(line string) {
+	_, err := w.Ensure(ctx, name, digest, lofn.PullMissing, nil, func(line string) {
 		if strings.Contains(line, " of ") {
 			leave()
 		}

@@ -45,13 +45,20 @@ func start(t testing.TB, configure func(*content.Config)) *world {
 func over(t testing.TB, daemon *containerdtest.Daemon, configure func(*content.Config)) *world {
 	t.Helper()
 	w := &world{t: t, daemon: daemon, hub: newHub(t)}
-	var err error
-	if w.client, err = client.New(daemon.Socket, client.WithDefaultNamespace(namespace)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.client.Close() })
-	w.restart(configure)
+	w.connect(namespace, configure)
 	return w
+}
+
+// connect gives the world a store in a namespace.
+func (w *world) connect(namespace string, configure func(*content.Config)) {
+	w.t.Helper()
+	c, err := client.New(w.daemon.Socket, client.WithDefaultNamespace(namespace))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.Close() })
+	w.client = c
+	w.restart(configure)
 }
 
 // restart replaces the store, as a new process would.
@@ -74,7 +81,7 @@ const patience = 500 * time.Millisecond
 
 func (w *world) ensure(name, digest string) content.Image {
 	w.t.Helper()
-	image, err := w.Ensure(w.t.Context(), name, digest, nil, nil)
+	image, err := w.Ensure(w.t.Context(), name, digest, lofn.PullMissing, nil, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -84,7 +91,7 @@ func (w *world) ensure(name, digest string) content.Image {
 // refused is a failed Ensure; it returns the error's text.
 func (w *world) refused(code lofn.Code, name, digest string, parts ...string) {
 	w.t.Helper()
-	_, err := w.Ensure(w.t.Context(), name, digest, nil, nil)
+	_, err := w.Ensure(w.t.Context(), name, digest, lofn.PullMissing, nil, nil)
 	check(w.t, err, code, append(parts, name)...)
 }
 

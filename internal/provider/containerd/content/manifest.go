@@ -38,6 +38,9 @@ func parseManifest(target ocispec.Descriptor, text []byte) (*whole, error) {
 	if err := w.manifest.Config.Digest.Validate(); err != nil {
 		return nil, lofn.Errorf(lofn.Invalid, "its manifest %s names no configuration: %w", target.Digest, err)
 	}
+	if len(w.manifest.Layers) == 0 {
+		return nil, lofn.Errorf(lofn.Invalid, "it has no layers, and so no file to run")
+	}
 	for i, layer := range w.manifest.Layers {
 		if !images.IsLayerType(layer.MediaType) {
 			return nil, lofn.Errorf(lofn.Invalid, "it is not an image that can be run: its part %d is of the media type %q, which is no layer", i+1, layer.MediaType)

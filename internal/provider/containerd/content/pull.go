@@ -27,6 +27,7 @@ type pull struct {
 	*Store
 	name        string
 	digest      digest.Digest
+	policy      lofn.Pull
 	credentials []byte
 	report      func(string)
 	// remote is set when the registry was asked.
@@ -36,7 +37,7 @@ type pull struct {
 	total int64
 }
 
-func (p *pull) record() string { return recordName(p.name, p.digest.String()) }
+func (p *pull) record() string { return p.recordName(p.name, p.digest.String()) }
 
 // run does all of it under a lease, so that containerd's garbage collection
 // takes nothing of it away before the record is there.
@@ -96,6 +97,9 @@ func (p *pull) manifest(ctx context.Context) (*whole, error) {
 func (p *pull) open(ctx context.Context) error {
 	if p.remote != nil {
 		return nil
+	}
+	if p.policy == lofn.PullNever {
+		return p.absent(p.name + "@" + p.digest.String())
 	}
 	remote, err := p.Source.Open(ctx, p.name, p.digest.String(), p.credentials)
 	if err == nil {
@@ -179,16 +183,32 @@ func (p *pull) write(ctx context.Context, d ocispec.Descriptor, labels map[strin
 		return err
 	}
 	defer w.Close()
-	source, err := open()
-	if err == nil {
-		defer source.Close()
-		err = content.Copy(ctx, w, source, d.Size, d.Digest, content.WithLabels(labels))
-	}
-	if err != nil {
+	if err = fill(ctx, w, d, labels, open); err != nil {
 		w.Close()
 		p.drop(ctx, ref)
 	}
 	return err
+}
+
+// fill writes a blob, of which containerd may have all: under another namespace.
+func fill(ctx context.Context, w content.Writer, d ocispec.Descriptor, labels map[string]string, open func() (io.ReadCloser, error)) error {
+	status, err := w.Status()
+	if err != nil {
+		return err
+	}
+	if d.Size > 0 && status.Offset == d.Size {
+		err := w.Commit(ctx, d.Size, d.Digest, content.WithLabels(labels))
+		if errdefs.IsAlreadyExists(err) {
+			return nil
+		}
+		return err
+	}
+	source, err := open()
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	return content.Copy(ctx, w, source, d.Size, d.Digest, content.WithLabels(labels))
 }
 
 // tie writes the manifest, with what tells the garbage collection to keep its
@@ -225,9 +245,9 @@ func (p *pull) tie(ctx context.Context, w *whole) error {
 // finish unpacks the image and makes the record that keeps it.
 func (p *pull) finish(ctx context.Context, w *whole) (Image, error) {
 	p.report("unpacking " + p.name)
-	of := images.Image{Name: p.record(), Target: w.target, Labels: map[string]string{LabelPulled: p.name}}
+	of := images.Image{Name: p.record(), Target: w.target, Labels: map[string]string{LabelPulled: p.name, labelPlatform: p.Platform}}
 	image := Image{Image: w.describe(), Record: w.record(p.Client, of), Parent: w.parent()}
-	if err := image.Record.Unpack(ctx, p.Snapshotter); err != nil {
+	if err := p.unpack(ctx, image); err != nil {
 		return Image{}, err
 	}
 	records := p.Client.ImageService()
@@ -240,6 +260,22 @@ func (p *pull) finish(ctx context.Context, w *whole) (Image, error) {
 	}
 	p.remember(p.record(), image)
 	return image, nil
+}
+
+// unpack makes the snapshots that are missing. One that was there and belonged to
+// nothing may be collected until the configuration refers to it, which is the
+// last that containerd's client does: then what was missed is done again.
+func (p *pull) unpack(ctx context.Context, image Image) error {
+	var err error
+	for range 3 {
+		if err = image.Record.Unpack(ctx, p.Snapshotter); err == nil {
+			_, err = p.Client.SnapshotService(p.Snapshotter).Stat(ctx, image.Parent)
+		}
+		if !errdefs.IsNotFound(err) {
+			break
+		}
+	}
+	return err
 }
 
 // metered counts what is read for the report.

@@ -2,6 +2,7 @@ package content_test
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -190,5 +191,37 @@ func TestTwoNamesOfOneImage(t *testing.T) {
 	}
 	if got := w.resolve(two, lofn.PullNever); got != digest {
 		t.Errorf("the second name resolves to %s", got)
+	}
+}
+
+func TestContentOfAnotherNamespaceIsNotReadAgain(t *testing.T) {
+	w := start(t, nil)
+	name, digest := w.hub.push("one:1", sample(t, "one"))
+	w.ensure(name, digest)
+	w.connect("other", nil)
+	w.hub.serve(func(rw http.ResponseWriter, r *http.Request) {
+		if isBlob(r) {
+			t.Errorf("%s was asked for", r.URL)
+		}
+		w.hub.real.ServeHTTP(rw, r)
+	})
+	if got := w.readFile(w.ensure(name, digest), "file"); got != "one" {
+		t.Errorf("the file has %q", got)
+	}
+}
+
+func TestNeverMeansNever(t *testing.T) {
+	w := start(t, nil)
+	name, digest := w.hub.push("one:1", sample(t, "one"))
+	before := w.hub.requests.Load()
+	_, err := w.Ensure(t.Context(), name, digest, lofn.PullNever, nil, nil)
+	check(t, err, lofn.Invalid, name, digest, "ctr -n "+namespace)
+	if asked := w.hub.requests.Load() - before; asked != 0 {
+		t.Errorf("the registry was asked %d times", asked)
+	}
+	w.nothingLeft()
+	w.ensure(name, digest)
+	if _, err := w.Ensure(t.Context(), name, digest, lofn.PullNever, nil, nil); err != nil {
+		t.Errorf("when it is here: %v", err)
 	}
 }

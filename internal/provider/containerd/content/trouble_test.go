@@ -143,7 +143,7 @@ func TestContainerdIsKilledDuringAPull(t *testing.T) {
 	failed := make(chan error, 1)
 	begun := make(chan struct{})
 	go func() {
-		_, err := w.Ensure(t.Context(), name, digest, nil, func(line string) {
+		_, err := w.Ensure(t.Context(), name, digest, lofn.PullMissing, nil, func(line string) {
 			if strings.Contains(line, " of ") {
 				select {
 				case <-begun:
