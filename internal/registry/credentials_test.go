@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"lofn"
@@ -148,6 +149,13 @@ func TestWhatIsNoImageForThisMachine(t *testing.T) {
 		_, err := f.images.Resolve(t.Context(), farName)
 		if lofn.CodeOf(err) != lofn.Invalid || !strings.HasSuffix(err.Error(), c.says) && !strings.Contains(err.Error(), c.says+",") {
 			t.Errorf("%s: the error is %v", name, err)
+		}
+		hash, _, err := v1.SHA256(strings.NewReader(c.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.images.Open(t.Context(), farName, hash.String(), nil); lofn.CodeOf(err) != lofn.Invalid || !strings.Contains(err.Error(), farName) {
+			t.Errorf("%s: opened with %v", name, err)
 		}
 	}
 }

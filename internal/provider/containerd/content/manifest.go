@@ -26,6 +26,10 @@ type whole struct {
 	config     ocispec.Image
 }
 
+// maxConfig bounds, in bytes, what is read into memory of a configuration, most of
+// which is a few thousand.
+const maxConfig = 4 << 20
+
 // parseManifest refuses what is no manifest of one image.
 func parseManifest(target ocispec.Descriptor, text []byte) (*whole, error) {
 	w := &whole{target: target}
@@ -37,6 +41,9 @@ func parseManifest(target ocispec.Descriptor, text []byte) (*whole, error) {
 	}
 	if err := w.manifest.Config.Digest.Validate(); err != nil {
 		return nil, lofn.Errorf(lofn.Invalid, "its manifest %s names no configuration: %w", target.Digest, err)
+	}
+	if w.manifest.Config.Size > maxConfig {
+		return nil, lofn.Errorf(lofn.Invalid, "its configuration has %d bytes, and %d are more than enough", w.manifest.Config.Size, maxConfig)
 	}
 	if len(w.manifest.Layers) == 0 {
 		return nil, lofn.Errorf(lofn.Invalid, "it has no layers, and so no file to run")

@@ -133,23 +133,33 @@ func (p *pull) parts(ctx context.Context, w *whole) error {
 	return p.each(ctx, missing)
 }
 
-// each gets parts in parallel. The first error ends them all.
+// each gets parts in parallel. After an error no further one is begun; those under
+// way end too, unless it is the registry's passing trouble: what they bring then
+// is there for the next try.
 func (p *pull) each(ctx context.Context, parts []ocispec.Descriptor) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var workers sync.WaitGroup
+	var failed atomic.Pointer[error]
 	places := make(chan struct{}, parallel)
 	for _, part := range parts {
 		places <- struct{}{}
+		if failed.Load() != nil {
+			break
+		}
 		workers.Go(func() {
 			defer func() { <-places }()
-			if err := p.part(ctx, part); err != nil {
-				cancel(err)
+			err := p.part(ctx, part)
+			if err != nil && failed.CompareAndSwap(nil, &err) && lofn.CodeOf(err) != lofn.Unavailable {
+				cancel()
 			}
 		})
 	}
 	workers.Wait()
-	return context.Cause(ctx)
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // part gets one blob, unless it is there or somebody gets it meanwhile.
