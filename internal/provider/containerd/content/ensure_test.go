@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/image-spec/identity"
 
 	"lofn"
 	"lofn/internal/provider/containerd/containerdtest"
@@ -217,6 +218,29 @@ func TestAPullThatNobodyWaitsForIsGivenUp(t *testing.T) {
 	w.hub.serve(nil)
 	eventually(t, "nothing is left", func() bool { return len(w.left()) == 0 })
 	w.ensure(name, digest)
+}
+
+func TestARecordCarriesItsConfiguration(t *testing.T) {
+	w := start(t, nil)
+	name, digest := w.hub.push("echo:1", sample(t, "one"))
+	image := w.ensure(name, digest)
+	w.daemon.Kill() // so that nobody can be asked
+	described, err := image.Record.Spec(t.Context())
+	if err != nil || described.Config.User != "100" {
+		t.Errorf("the configuration is %+v, %v", described, err)
+	}
+	config, err := image.Record.Config(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := coretypes.ReadBlob(t.Context(), image.Record.ContentStore(), config)
+	if err != nil || !strings.Contains(string(text), "exec_timeout=5s") {
+		t.Errorf("its text is %s, %v", text, err)
+	}
+	layers, err := image.Record.RootFS(t.Context())
+	if err != nil || identity.ChainID(layers).String() != image.Parent {
+		t.Errorf("its layers are %v, %v", layers, err)
+	}
 }
 
 func BenchmarkEnsureOfWhatIsThere(b *testing.B) {

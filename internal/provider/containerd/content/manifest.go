@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -111,11 +112,15 @@ func suits(name string, image lofn.Image) error {
 type carried struct {
 	client.Image
 	config ocispec.Descriptor
+	layers []digest.Digest
 }
 
 // Config implements client.Image. Who reads the blob that it describes finds the
 // content in the description.
 func (c carried) Config(context.Context) (ocispec.Descriptor, error) { return c.config, nil }
+
+// RootFS implements client.Image.
+func (c carried) RootFS(context.Context) ([]digest.Digest, error) { return c.layers, nil }
 
 // Spec implements client.Image.
 func (c carried) Spec(context.Context) (ocispec.Image, error) {
@@ -129,7 +134,7 @@ func (c carried) Spec(context.Context) (ocispec.Image, error) {
 func (w *whole) record(c *client.Client, of images.Image) client.Image {
 	config := w.manifest.Config
 	config.Data = w.configText
-	return carried{client.NewImageWithPlatform(c, of, platforms.All), config}
+	return carried{client.NewImageWithPlatform(c, of, platforms.All), config, w.config.RootFS.DiffIDs}
 }
 
 // manifestType is the media type that a manifest itself tells. In OCI's it may be

@@ -30,8 +30,9 @@ type pull struct {
 	policy      lofn.Pull
 	credentials []byte
 	report      func(string)
-	// remote is set when the registry was asked.
-	remote *lofn.RemoteImage
+	// remote is set when the registry was asked, for which opening is held.
+	opening sync.Mutex
+	remote  *lofn.RemoteImage
 	// read and total are bytes of what was missing.
 	read  atomic.Int64
 	total int64
@@ -75,11 +76,12 @@ func (p *pull) run(ctx context.Context) (image Image, err error) {
 func (p *pull) manifest(ctx context.Context) (*whole, error) {
 	info, err := p.Client.ContentStore().Info(ctx, p.digest)
 	if errdefs.IsNotFound(err) {
-		if err := p.open(ctx); err != nil {
+		remote, err := p.open(ctx)
+		if err != nil {
 			return nil, err
 		}
-		text := p.remote.Manifest
-		return parseManifest(ocispec.Descriptor{MediaType: p.remote.MediaType, Digest: p.digest, Size: int64(len(text))}, text)
+		text := remote.Manifest
+		return parseManifest(ocispec.Descriptor{MediaType: remote.MediaType, Digest: p.digest, Size: int64(len(text))}, text)
 	}
 	if err != nil {
 		return nil, err
@@ -94,43 +96,42 @@ func (p *pull) manifest(ctx context.Context) (*whole, error) {
 }
 
 // open asks the registry for the image, once.
-func (p *pull) open(ctx context.Context) error {
+func (p *pull) open(ctx context.Context) (*lofn.RemoteImage, error) {
+	p.opening.Lock()
+	defer p.opening.Unlock()
 	if p.remote != nil {
-		return nil
+		return p.remote, nil
 	}
 	if p.policy == lofn.PullNever {
-		return p.absent(p.name + "@" + p.digest.String())
+		return nil, p.absent(p.name + "@" + p.digest.String())
 	}
 	remote, err := p.Source.Open(ctx, p.name, p.digest.String(), p.credentials)
-	if err == nil {
-		p.remote = &remote
+	if err != nil {
+		return nil, err
 	}
-	return err
+	p.remote = &remote
+	return p.remote, nil
 }
 
-// parts brings the configuration and the layers that are missing.
+// parts brings the configuration and the layers that are missing, and puts all
+// under the lease.
 func (p *pull) parts(ctx context.Context, w *whole) error {
-	var missing []ocispec.Descriptor
 	seen := make(map[digest.Digest]bool)
+	var once []ocispec.Descriptor
 	for _, part := range w.parts() {
-		_, err := p.Client.ContentStore().Info(ctx, part.Digest)
-		if err != nil && !errdefs.IsNotFound(err) {
-			return err
-		}
-		if err != nil && !seen[part.Digest] {
-			p.total += part.Size
-		}
-		if !seen[part.Digest] {
-			missing = append(missing, part)
+		if seen[part.Digest] {
+			continue
 		}
 		seen[part.Digest] = true
-	}
-	if p.total > 0 {
-		if err := p.open(ctx); err != nil {
+		once = append(once, part)
+		_, err := p.Client.ContentStore().Info(ctx, part.Digest)
+		if errdefs.IsNotFound(err) {
+			p.total += part.Size
+		} else if err != nil {
 			return err
 		}
 	}
-	return p.each(ctx, missing)
+	return p.each(ctx, once)
 }
 
 // each gets parts in parallel. After an error no further one is begun; those under
@@ -171,10 +172,11 @@ func (p *pull) part(ctx context.Context, d ocispec.Descriptor) error {
 	defer unlock()
 	d = ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 	return p.write(ctx, d, nil, func() (io.ReadCloser, error) {
-		if p.remote == nil {
-			return nil, fmt.Errorf("%s vanished from containerd meanwhile: %w", d.Digest, errdefs.ErrUnavailable)
+		remote, err := p.open(ctx)
+		if err != nil {
+			return nil, err
 		}
-		blob, err := p.remote.Blob(ctx, d.Digest.String())
+		blob, err := remote.Blob(ctx, d.Digest.String())
 		return &metered{blob, p}, err
 	})
 }
@@ -235,11 +237,12 @@ func (p *pull) tie(ctx context.Context, w *whole) error {
 	}
 	written := false
 	err := p.write(ctx, w.target, labels, func() (io.ReadCloser, error) {
-		if p.remote == nil {
-			return nil, fmt.Errorf("%s vanished from containerd meanwhile: %w", w.target.Digest, errdefs.ErrUnavailable)
+		remote, err := p.open(ctx)
+		if err != nil {
+			return nil, err
 		}
 		written = true
-		return io.NopCloser(bytes.NewReader(p.remote.Manifest)), nil
+		return io.NopCloser(bytes.NewReader(remote.Manifest)), nil
 	})
 	if err != nil || written {
 		return err
