@@ -8,18 +8,9 @@ import (
 	"lofn"
 )
 
-// Consumption is what the replicas of a function have used of the processors
-// since the platform started, those that ended and those that failed to start
-// included, and the memory that they have now.
-type Consumption struct {
-	Function    lofn.Ref
-	CPU         time.Duration
-	MemoryBytes int64
-}
-
 // Consumption returns what each function consumed that has or had a replica.
 // Between calls of it nothing is measured.
-func (p *Provider) Consumption() []Consumption {
+func (p *Provider) Consumption() []lofn.Consumption {
 	p.mu.Lock()
 	replicas := slices.Collect(maps.Values(p.replicas))
 	p.mu.Unlock()
@@ -30,9 +21,9 @@ func (p *Provider) Consumption() []Consumption {
 		memory[replicas[i].fn.Ref] += bytes
 	}
 	totals := p.charge(replicas)
-	list := make([]Consumption, 0, len(totals))
+	list := make([]lofn.Consumption, 0, len(totals))
 	for ref, cpu := range totals {
-		list = append(list, Consumption{Function: ref, CPU: cpu, MemoryBytes: memory[ref]})
+		list = append(list, lofn.Consumption{Function: ref, CPU: cpu, MemoryBytes: memory[ref]})
 	}
 	return list
 }

@@ -8,17 +8,16 @@ import (
 	"time"
 
 	"lofn"
-	"lofn/internal/provider/process"
 )
 
 // consumption returns what is counted for a function, and whether anything is.
-func (r *rig) consumption(fn lofn.Function) (process.Consumption, bool) {
+func (r *rig) consumption(fn lofn.Function) (lofn.Consumption, bool) {
 	for _, c := range r.Consumption() {
 		if c.Function == fn.Ref {
 			return c, true
 		}
 	}
-	return process.Consumption{}, false
+	return lofn.Consumption{}, false
 }
 
 // busy is a shell script that is busy for some milliseconds.
