@@ -65,8 +65,7 @@ var partImports = map[string][]string{
 
 	"internal/provider/process": {"internal/watchdog", "internal/provider/fleet"},
 	"internal/provider/fake":    {"internal/provider/fleet"},
-	"internal/provider/fleet":   {"internal/provider/board"},
-	"internal/provider/mux":     {"internal/provider/board"},
+	"internal/provider/mux":     {"internal/provider/fleet"},
 
 	"internal/watchdog": {"internal/http1"},
 
@@ -121,7 +120,7 @@ func TestImportsFormAStar(t *testing.T) {
 // standard library and this module: the vocabulary, the engines and the client.
 var standardOnly = []string{
 	".", "client", "internal/invoke", "internal/pool", "internal/scale", "internal/simulate", "internal/deploy", "internal/queue", "internal/watchdog", "internal/logstore",
-	"internal/problem", "internal/outcome", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/provider/mux", "internal/provider/board", "internal/http1", "internal/certs", "internal/handover", "internal/promquery", "cmd/fwatchdog",
+	"internal/problem", "internal/outcome", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/provider/mux", "internal/http1", "internal/certs", "internal/handover", "internal/promquery", "cmd/fwatchdog",
 }
 
 func TestEnginesUseTheStandardLibraryOnly(t *testing.T) {

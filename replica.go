@@ -104,15 +104,6 @@ type Usage struct {
 	MemoryBytes float64
 }
 
-// Consumption is what the replicas of a function have used of the processors
-// since the platform started, those that ended and those that failed to start
-// included, and the memory that they have now.
-type Consumption struct {
-	Function    Ref
-	CPU         time.Duration
-	MemoryBytes int64
-}
-
 // LogLine is one line that a replica wrote to its standard output or error.
 type LogLine struct {
 	Function Ref

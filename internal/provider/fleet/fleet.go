@@ -15,7 +15,6 @@ import (
 	"sync"
 
 	"lofn"
-	"lofn/internal/provider/board"
 )
 
 // Starter makes replicas. It is called concurrently.
@@ -97,7 +96,7 @@ type Fleet struct {
 	// resting holds the generations of functions of which nothing is wanted and
 	// nothing is left.
 	resting map[lofn.Ref]int64
-	board   *board.Board
+	board   *Board
 }
 
 // New returns a Fleet without functions.
@@ -138,7 +137,7 @@ func New(c Config) *Fleet {
 		going:     going,
 		functions: make(map[lofn.Ref]*function),
 		resting:   make(map[lofn.Ref]int64),
-		board:     board.New(),
+		board:     NewBoard(),
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"sync"
 
 	"lofn"
-	"lofn/internal/provider/board"
+	"lofn/internal/provider/fleet"
 )
 
 // Runtime is a provider whose replicas are all of one runtime. Its Ensure and
@@ -26,7 +26,7 @@ type Runtime interface {
 
 	// Consumption returns what each function consumed that has or had a replica
 	// of this runtime.
-	Consumption() []lofn.Consumption
+	Consumption() []fleet.Consumption
 	// Forget drops what was counted for a function that was removed.
 	Forget(ref lofn.Ref)
 	// Digests returns the images that replicas run from.
@@ -50,7 +50,7 @@ type Provider struct {
 	runtimes map[string]Runtime
 	log      *slog.Logger
 	// board has the replicas of all runtimes in one order.
-	board *board.Board
+	board *fleet.Board
 
 	life    context.Context
 	end     context.CancelFunc
@@ -78,7 +78,7 @@ func New(c Config) *Provider {
 	p := &Provider{
 		runtimes:  map[string]Runtime{lofn.RuntimeProcess: c.Process, lofn.RuntimeContainer: c.Container},
 		log:       c.Log,
-		board:     board.New(),
+		board:     fleet.NewBoard(),
 		functions: make(map[lofn.Ref]*function),
 	}
 	p.life, p.end = context.WithCancel(context.Background())

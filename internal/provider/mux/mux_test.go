@@ -12,6 +12,7 @@ import (
 
 	"lofn"
 	"lofn/internal/provider/fake"
+	"lofn/internal/provider/fleet"
 	"lofn/internal/provider/mux"
 	"lofn/internal/provider/providertest"
 )
@@ -216,11 +217,11 @@ func TestWhatBothRuntimesTellIsPutTogether(t *testing.T) {
 		if got, err := r.Usage(r.Context(), one); err != nil || got != (lofn.Usage{MilliCPU: 120, MemoryBytes: 3 << 20}) {
 			r.Errorf("usage: %+v, %v", got, err)
 		}
-		r.process.consumed = []lofn.Consumption{{Function: one, CPU: time.Second, MemoryBytes: 1}, {Function: two, CPU: time.Minute}}
-		r.container.consumed = []lofn.Consumption{{Function: one, CPU: time.Hour, MemoryBytes: 2}}
+		r.process.consumed = []fleet.Consumption{{Function: one, CPU: time.Second, MemoryBytes: 1}, {Function: two, CPU: time.Minute}}
+		r.container.consumed = []fleet.Consumption{{Function: one, CPU: time.Hour, MemoryBytes: 2}}
 		got := r.Consumption()
-		slices.SortFunc(got, func(a, b lofn.Consumption) int { return a.Function.Compare(b.Function) })
-		want := []lofn.Consumption{{Function: one, CPU: time.Hour + time.Second, MemoryBytes: 3}, {Function: two, CPU: time.Minute}}
+		slices.SortFunc(got, func(a, b fleet.Consumption) int { return a.Function.Compare(b.Function) })
+		want := []fleet.Consumption{{Function: one, CPU: time.Hour + time.Second, MemoryBytes: 3}, {Function: two, CPU: time.Minute}}
 		if !slices.Equal(got, want) {
 			r.Errorf("consumption: %+v", got)
 		}

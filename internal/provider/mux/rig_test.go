@@ -35,7 +35,7 @@ type rest struct {
 	image    lofn.Image
 	lookErr  error
 	usage    lofn.Usage
-	consumed []lofn.Consumption
+	consumed []fleet.Consumption
 	digests  []string
 	// forgotten and synced are what it was told.
 	forgotten []lofn.Ref
@@ -140,9 +140,9 @@ func (r *rest) SyncSecret(_ context.Context, namespace, name string) error {
 	return nil
 }
 
-func (r *rest) Consumption() []lofn.Consumption { return r.consumed }
-func (r *rest) Forget(ref lofn.Ref)             { r.forgotten = append(r.forgotten, ref) }
-func (r *rest) Digests() []string               { return r.digests }
+func (r *rest) Consumption() []fleet.Consumption { return r.consumed }
+func (r *rest) Forget(ref lofn.Ref)              { r.forgotten = append(r.forgotten, ref) }
+func (r *rest) Digests() []string                { return r.digests }
 
 type instance struct {
 	once sync.Once

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"lofn"
+	"lofn/internal/provider/fleet"
 )
 
 // Usage implements lofn.UsageReporter. While a function changes its runtime it
@@ -34,8 +35,8 @@ func (p *Provider) SyncSecret(ctx context.Context, namespace, name string) error
 
 // Consumption returns what each function consumed that has or had a replica,
 // once for each function.
-func (p *Provider) Consumption() []lofn.Consumption {
-	sums := make(map[lofn.Ref]lofn.Consumption)
+func (p *Provider) Consumption() []fleet.Consumption {
+	sums := make(map[lofn.Ref]fleet.Consumption)
 	for _, runtime := range p.runtimes {
 		for _, c := range runtime.Consumption() {
 			sum := sums[c.Function]

@@ -1,16 +1,15 @@
 package process
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"lofn/internal/provider/fleet"
 )
 
 // pump moves what a process writes to its log, and remembers the end of it.
@@ -18,12 +17,9 @@ type pump struct {
 	from *os.File
 	to   io.WriteCloser
 	done chan struct{}
-	// last is the end of the output; it is complete once done is closed.
-	last []byte
+	// tail is complete once done is closed.
+	tail fleet.Tail
 }
-
-// remembered is how much of the end of the output is kept.
-const remembered = 4096
 
 // buffers are shared: a function that is silent needs none.
 type buffers struct{ pool sync.Pool }
@@ -87,30 +83,8 @@ func (p *pump) move(conn syscall.RawConn, b *buffers) bool {
 	if n <= 0 {
 		return false
 	}
-	p.keep((*buffer)[:n])
+	_, _ = p.tail.Write((*buffer)[:n])
 	// A log that cannot be written must not stop the function.
 	_, _ = p.to.Write((*buffer)[:n])
 	return true
-}
-
-func (p *pump) keep(b []byte) {
-	p.last = append(p.last, b[max(0, len(b)-remembered):]...)
-	if over := len(p.last) - remembered; over > 0 {
-		p.last = append(p.last[:0], p.last[over:]...)
-	}
-}
-
-// lastWords is the line that best says why the process ended: the last one that
-// speaks of an error, or else the last that is not empty. It is shortened.
-func (p *pump) lastWords() string {
-	const longest = 200
-	lines := bytes.Split(bytes.TrimSpace(p.last), []byte("\n"))
-	text := bytes.TrimSpace(lines[len(lines)-1])
-	for _, l := range slices.Backward(lines) {
-		if bytes.Contains(l, []byte("Error")) || bytes.Contains(l, []byte("error:")) || bytes.HasPrefix(l, []byte("panic:")) {
-			text = bytes.TrimSpace(l)
-			break
-		}
-	}
-	return strings.ToValidUTF8(string(text[:min(len(text), longest)]), "?")
 }

@@ -1,6 +1,4 @@
-// Package board is where replicas are announced: it knows the latest state of
-// each, and tells those who watch. It is the Watch of a lofn.Provider.
-package board
+package fleet
 
 import (
 	"context"
@@ -12,7 +10,8 @@ import (
 	"lofn"
 )
 
-// Board is safe for concurrent use. Its methods do not wait for readers, so it
+// Board is where replicas are announced: it knows the latest state of each, and
+// tells those who watch. It is safe for concurrent use. Its methods do not wait for readers, so it
 // may be posted to with a lock held.
 type Board struct {
 	mu       sync.Mutex
@@ -28,8 +27,8 @@ type watcher struct {
 	news   chan struct{}
 }
 
-// New returns a Board without replicas.
-func New() *Board {
+// NewBoard returns a Board without replicas.
+func NewBoard() *Board {
 	return &Board{latest: make(map[string]lofn.Replica), watchers: make(map[*watcher]struct{})}
 }
 
