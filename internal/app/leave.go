@@ -113,7 +113,7 @@ func (p *platform) closeMetrics(s *http.Server) {
 // release stops the functions that have no call any more, so that those with
 // long ones do not keep all the others in memory. None gets a new call, but
 // what was read of a request may be on its way to one: so it must be without
-// for a while.
+// for a while. Containers are the other process's by now.
 func (p *platform) release(ctx context.Context) {
 	idle := make(map[lofn.Ref]bool)
 	look := time.NewTicker(2 * upgradeGrace)
@@ -129,7 +129,7 @@ func (p *platform) release(ctx context.Context) {
 			was := idle[c.Function]
 			idle[c.Function] = inFlight+waiting == 0
 			if was && idle[c.Function] {
-				if err := p.provider.Remove(ctx, c.Function); err != nil {
+				if err := p.process.Remove(ctx, c.Function); err != nil {
 					p.log.Debug("a function without calls runs on", "function", c.Function, "error", err)
 				}
 			}

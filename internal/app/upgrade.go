@@ -48,7 +48,11 @@ func (p *platform) upgrade(told context.Context, doors *doors) (*handover.Succes
 
 // beget starts the new process, with what it inherits.
 func (p *platform) beget(doors *doors) (*handover.Successor, error) {
+	// In this order openPorts expects them.
 	files := []syscall.Conn{doors.listen, doors.metricsListen}
+	if doors.innerListen != nil {
+		files = append(files, doors.innerListen)
+	}
 	// It is as isolated as this process.
 	environment := []string{process.EnvIsolated + "=1"}
 	if p.warden != nil {
@@ -67,6 +71,8 @@ func (p *platform) letGo(ctx context.Context, line *handover.Line) error {
 	defer cancel()
 	p.gate.hold(changes)
 	p.collecting.stop()
+	p.settling.stop()
+	p.containers.Pause()
 	p.restAsync()
 	p.functions.detach()
 	p.namespaces.detach()
@@ -80,10 +86,12 @@ func (p *platform) letGo(ctx context.Context, line *handover.Line) error {
 
 // takeBack opens what letGo closed, and tries until it succeeds or ctx ends.
 func (p *platform) takeBack(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := p.reopen(ctx)
+	err := p.reopen(ctx)
+	p.containers.Resume() // with or without the data: nobody else has them
+	for ; ctx.Err() == nil; err = p.reopen(ctx) {
 		if err == nil {
 			p.collecting.start()
+			p.settling.start()
 			p.resumeAsync()
 			p.gate.set(passing)
 			return
