@@ -108,7 +108,8 @@ type starter struct{ *detached }
 
 // Start implements fleet.Starter.
 func (s starter) Start(ctx context.Context, fn lofn.Function, id string, _ func(string)) (fleet.Instance, error) {
-	cmd := exec.Command(os.Args[0])
+	_ = os.Remove(s.socket(id))           // of the one that had the ID before
+	cmd := exec.Command("/proc/self/exe") // where this was started from there may be another program by now
 	cmd.Env = []string{roleVariable + "=function", lofn.EnvSocket + "=" + s.socket(id)}
 	for name, value := range fn.Spec.Env {
 		cmd.Env = append(cmd.Env, name+"="+value)
