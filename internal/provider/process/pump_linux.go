@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -19,13 +17,6 @@ type pump struct {
 	done chan struct{}
 	// tail is complete once done is closed.
 	tail fleet.Tail
-}
-
-// buffers are shared: a function that is silent needs none.
-type buffers struct{ pool sync.Pool }
-
-func newBuffers() *buffers {
-	return &buffers{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}}
 }
 
 // newPump returns a pump and the file that a process shall write to.
@@ -44,47 +35,9 @@ func newPump(to io.WriteCloser) (*pump, *os.File, error) {
 }
 
 // run moves bytes until all writers have closed the pipe.
-func (p *pump) run(b *buffers) {
+func (p *pump) run(b *fleet.Buffers) {
 	defer close(p.done)
 	defer p.to.Close()
 	defer p.from.Close()
-	conn, err := p.from.SyscallConn()
-	if err != nil {
-		return
-	}
-	for p.move(conn, b) {
-	}
-}
-
-// move waits for output and moves what there is; false at the end. It takes a
-// buffer only when there is something to read.
-func (p *pump) move(conn syscall.RawConn, b *buffers) bool {
-	n := 0
-	var buffer *[]byte
-	err := conn.Read(func(fd uintptr) bool {
-		buffer = b.pool.Get().(*[]byte)
-		var err error
-		for {
-			n, err = syscall.Read(int(fd), *buffer)
-			if err != syscall.EINTR {
-				break
-			}
-		}
-		if err == syscall.EAGAIN {
-			b.pool.Put(buffer)
-			return false
-		}
-		return true
-	})
-	if err != nil {
-		return false
-	}
-	defer b.pool.Put(buffer)
-	if n <= 0 {
-		return false
-	}
-	_, _ = p.tail.Write((*buffer)[:n])
-	// A log that cannot be written must not stop the function.
-	_, _ = p.to.Write((*buffer)[:n])
-	return true
+	b.Pump(p.from, &p.tail, p.to)
 }
