@@ -223,6 +223,7 @@ func (p *platform) serve(ctx context.Context, ports *ports, serving func()) erro
 	running.Go(func() { p.reconciler.Run(loops) })
 	running.Go(func() { p.scaler.Run(loops) })
 	running.Go(func() { p.syncSecrets(loops) })
+	go p.report(loops)
 
 	select {
 	case <-p.reconciler.Synced():

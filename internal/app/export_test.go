@@ -20,7 +20,7 @@ type Needs struct {
 // RunWith is Run with another provider of containers.
 func RunWith(ctx context.Context, o Options, open func(Needs) (Containers, error)) error {
 	return run(ctx, o, func(_ context.Context, p *platform) (containers, error) {
-		return open(Needs{Images: p.images, Drain: p.pool.Drain})
+		return open(Needs{Images: p.images, Drain: p.drain})
 	})
 }
 

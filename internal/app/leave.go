@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"lofn"
-	"lofn/internal/handover"
 )
 
 // untilTheEnd serves until ctx ends, a server fails or another process has
@@ -53,7 +52,7 @@ func (p *platform) stop(d *doors) context.Context {
 
 // leave lets the calls under way finish, however long they take, while another
 // process serves: until it, or this one, is told to stop.
-func (p *platform) leave(ctx context.Context, d *doors, successor *handover.Successor) (context.Context, error) {
+func (p *platform) leave(ctx context.Context, d *doors, successor *heir) (context.Context, error) {
 	p.log.Info("another process has taken over; calls under way finish in this one", "successor", successor.Pid())
 	p.name(successor.Pid())
 	p.gate.lead(newForward(addressOf(d.listen), p.certificate != nil, p.log))
@@ -64,14 +63,7 @@ func (p *platform) leave(ctx context.Context, d *doors, successor *handover.Succ
 		time.AfterFunc(p.options.DrainTime, cancel)
 	}
 	context.AfterFunc(ctx, hurry)
-	told := make(chan bool, 1)
-	go func() {
-		isStop := await(context.Background(), successor.Line, stopping) == nil
-		told <- isStop
-		if isStop {
-			hurry()
-		}
-	}()
+	told := p.serveUnder(successor, hurry)
 	p.closeMetrics(d.metrics)
 	go p.release(drain)
 	if err := d.close(drain, upgradeGrace); err != nil {

@@ -53,6 +53,10 @@ type platform struct {
 	images     *registry.Images
 	journal    *journal
 
+	// life ends when the platform is closed.
+	life context.Context
+	end  context.CancelFunc
+
 	gate       *gate
 	streams    *streams
 	collecting *work
@@ -66,7 +70,7 @@ type platform struct {
 	// handler serves what the main listener does, once there are doors.
 	handler    http.Handler
 	process    *process.Provider
-	containers containers
+	containers *lentContainers
 	// provider is both of them.
 	provider   *mux.Provider
 	scaler     *scale.Scaler
@@ -81,6 +85,7 @@ func newPlatform(ctx context.Context, o Options, contain openContainers, data *d
 		functions: newDetachable[lofn.Function](), namespaces: newDetachable[lofn.Namespace](), secrets: newDetachable[lofn.Secret](),
 		journal: newJournal(), streams: newStreams(),
 	}
+	p.life, p.end = context.WithCancel(context.Background())
 	p.async.queue = newLateQueue()
 	p.collecting, p.settling = &work{run: p.collectImages}, &work{run: p.settle}
 	if err := p.open(ctx, contain, url); err != nil {
@@ -112,9 +117,10 @@ func (p *platform) open(ctx context.Context, contain openContainers, url string)
 		return err
 	}
 	p.scaler = scale.New(scale.Config{
-		Pool: p.pool, Scale: p.scale, Usage: p.provider, Backlog: p.async.queue.backlog, Query: p.query(), Warm: warm, Before: p.before.had,
+		Pool: loadOf{p}, Scale: p.scale, Usage: p.provider, Backlog: p.async.queue.backlog, Query: p.query(), Warm: warm, Before: p.before.had,
 		Event: p.event, Woken: p.metrics.Woken, Log: p.log,
 	})
+	p.before.wake(p.scaler.Poke)
 	p.reconciler = deploy.New(deploy.Config{
 		Functions: p.functions, Provider: p.provider, Pool: observed{p.pool, p.metrics}, Scaler: p.scaler, Removed: p.removed, Log: p.log,
 	})
@@ -179,6 +185,7 @@ func (p *platform) openStores(ctx context.Context) (err error) {
 func (p *platform) close(ctx context.Context) error {
 	p.drainAsync(ctx)
 	errs := []error{p.closeRuntimes(ctx)}
+	p.end()
 	if p.caller != nil {
 		p.caller.Close()
 	}

@@ -26,9 +26,11 @@ func (p *platform) openRuntimes(ctx context.Context, contain openContainers, url
 	if err != nil {
 		return fmt.Errorf("process provider: %w", err)
 	}
-	if p.containers, err = contain(ctx, p); err != nil {
+	c, err := contain(ctx, p)
+	if err != nil {
 		return fmt.Errorf("container provider: %w", err)
 	}
+	p.containers = lend(c)
 	p.provider = mux.New(mux.Config{Process: p.process, Container: p.containers, Log: p.log})
 	return nil
 }

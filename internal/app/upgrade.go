@@ -23,7 +23,7 @@ const (
 // upgrade starts the program as it is now on the disk, hands the data over to
 // it and returns when it takes calls. If it never does, this process has the
 // data again, and the error says why.
-func (p *platform) upgrade(told context.Context, doors *doors) (*handover.Successor, error) {
+func (p *platform) upgrade(told context.Context, doors *doors) (*heir, error) {
 	ctx, cancel := context.WithTimeoutCause(told, upgradeTime, fmt.Errorf("it did not serve within %s", upgradeTime))
 	defer cancel()
 	successor, err := p.beget(doors)
@@ -34,16 +34,21 @@ func (p *platform) upgrade(told context.Context, doors *doors) (*handover.Succes
 		return nil, fmt.Errorf("the new process failed before it took anything over: %w (%s)", err, successor.Kill())
 	}
 	p.log.Info("handing the data over", "to", successor.Pid())
+	h := &heir{Successor: successor}
+	confessing, stop := context.WithCancel(context.Background())
 	err = p.letGo(ctx, successor.Line)
 	if err == nil {
-		err = await(ctx, successor.Line, ready)
+		go p.confess(confessing, h)
+		err = p.attend(ctx, h, ready)
 	}
 	if err != nil {
+		stop()
 		err = fmt.Errorf("the new process failed: %w (%s)", err, successor.Kill())
 		p.takeBack(told)
 		return nil, err
 	}
-	return successor, nil
+	context.AfterFunc(p.life, stop)
+	return h, nil
 }
 
 // beget starts the new process, with what it inherits.

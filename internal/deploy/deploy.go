@@ -136,6 +136,8 @@ func (r *Reconciler) Replicas(ref lofn.Ref) []lofn.Replica {
 type Count struct {
 	Function      lofn.Ref
 	Wanted, Ready int
+	// Runtime is as in lofn.Function.
+	Runtime string
 }
 
 // Counts returns the counts of all functions, in no order.
@@ -144,7 +146,7 @@ func (r *Reconciler) Counts() []Count {
 	defer r.mu.Unlock()
 	counts := make([]Count, 0, len(r.wanted))
 	for ref, fn := range r.wanted {
-		c := Count{Function: ref, Wanted: fn.Replicas}
+		c := Count{Function: ref, Wanted: fn.Replicas, Runtime: fn.Runtime}
 		for _, replica := range r.replicas[ref] {
 			if replica.State == lofn.Ready {
 				c.Ready++
