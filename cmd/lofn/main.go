@@ -65,7 +65,7 @@ func serve(version cli.Version, log io.Writer) func(context.Context, cli.ServeOp
 		return app.Run(ctx, app.Options{
 			Listen: o.Listen, MetricsListen: o.MetricsListen, Data: o.Data, Provider: o.Provider, NoAuth: o.NoAuth,
 			TLSCert: o.TLSCert, TLSKey: o.TLSKey, Standby: o.Standby, Upgrade: upgrades, PrometheusURL: o.PrometheusURL,
-			Queue:   app.QueueOptions(o.Queue),
+			Queue: app.QueueOptions(o.Queue), Containers: app.ContainerOptions(o.Containers),
 			Release: version.Release, Commit: version.SHA,
 			Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
 			Ready: func(info app.Info) {

@@ -38,6 +38,9 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
 			tool, ok := strings.CutPrefix(name, "tool:")
 			if !ok {
 				return false, errors.New("unknown condition " + name)
