@@ -30,6 +30,7 @@ func run() int {
 	return cli.Main(ctx, cli.Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 		Version: version, Serve: serve(version, os.Stderr), Isolate: isolate,
+		Providers: app.Providers(),
 	})
 }
 

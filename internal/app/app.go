@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,7 +31,7 @@ type Options struct {
 	Listen, MetricsListen string
 	// Data is the folder that keeps everything. It is created if missing.
 	Data string
-	// Provider names what runs functions; "process" is the only one so far.
+	// Provider names what runs functions, one of Providers.
 	Provider string
 	// NoAuth turns authentication of the control API off.
 	NoAuth bool
@@ -67,6 +69,9 @@ type Info struct {
 	FirstStart     bool
 }
 
+// Providers are the names that Options.Provider may have.
+func Providers() []string { return []string{"process"} }
+
 // Isolate gives an ordinary user the rights to keep functions apart, by running
 // the whole program once more in a user namespace. If it did, the caller exits
 // with the status; if not, it goes on. It comes before all else.
@@ -89,8 +94,8 @@ const (
 // error means that it could not start, or that a listener broke.
 func Run(ctx context.Context, o Options) error {
 	o.DrainTime = cmp.Or(o.DrainTime, DefaultDrainTime)
-	if o.Provider != "process" {
-		return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: the one there is so far is process", o.Provider)
+	if !slices.Contains(Providers(), o.Provider) {
+		return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: use %s", o.Provider, strings.Join(Providers(), " or "))
 	}
 	certificate, err := certificate(o)
 	if err != nil {
