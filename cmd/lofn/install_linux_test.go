@@ -134,6 +134,9 @@ func install(m *machine) {
 	if got := m.run("systemctl", "is-enabled", "lofn"); got != "enabled\n" {
 		m.Errorf("the service is %s", got)
 	}
+	if out := m.run("systemd-analyze", "verify", "--man=no", "lofn.service"); out != "" {
+		m.Errorf("systemd says of the unit:\n%s", out)
+	}
 	expect(m.T, m.run("/root/lofn", "install"), "Nothing to do: lofn ")
 	// What is the administrator's is kept, and what differs is said.
 	out = m.run("/root/lofn", "install", "--listen", "0.0.0.0:80")
@@ -240,6 +243,11 @@ func begin(m *machine) (end func()) {
 
 // restart is after an upgrade: the main process is none that systemd started.
 func restart(m *machine) {
+	// What quotes a setting needs, systemd knows.
+	odd := `nats://user:p$ss "w'rd" \ ` + "`x`" + `#;=@10.0.0.1`
+	m.run("lofn", "install", "--root", "/root/odd", "--nats-url", odd)
+	m.sh("sed -n s/^LOFN_NATS_URL=/LOFN_TEST_ODD=/p /root/odd/etc/lofn/lofn.env >> /etc/lofn/lofn.env")
+
 	end := begin(m)
 	m.run("systemctl", "restart", "--no-block", "lofn")
 	m.eventually("the service stops", func() bool { return m.property("ActiveState") == "deactivating" })
@@ -247,6 +255,7 @@ func restart(m *machine) {
 	m.client.CloseIdleConnections()
 	m.eventually("the service is back", func() bool { return m.property("ActiveState") == "active" })
 	m.answers("one\n")
+	expect(m.T, m.sh("tr '\\0' '\\n' < /proc/$(systemctl show --value -p MainPID lofn)/environ"), "LOFN_TEST_ODD="+odd+"\n")
 }
 
 func reboot(m *machine) {

@@ -143,7 +143,10 @@ func (p *program) settle(settings *serviceFlags, o *install.Options) (serve Serv
 	o.Settings = settings.list(given)
 	o.Service = install.Service{
 		Listen: serve.Listen, MetricsListen: serve.MetricsListen, Data: serve.Data,
-		TLS: serve.TLSCert != "", Containers: serve.Provider == containerProvider,
+		TLS: serve.TLSCert != "",
+	}
+	if serve.Provider == containerProvider {
+		o.Service.Containerd = install.ContainerdSocket
 	}
 	return serve, why, nil
 }
@@ -153,7 +156,7 @@ func (p *program) chooseProvider() (name, why string) {
 	switch {
 	case !slices.Contains(p.Providers, containerProvider):
 		return defaultProvider, ""
-	case install.ContainerdAnswers():
+	case install.ContainerdAnswers(install.ContainerdSocket):
 		return containerProvider, fmt.Sprintf("%s, for one answers at %s", containerProvider, install.ContainerdSocket)
 	}
 	return defaultProvider, fmt.Sprintf("%s, for no containerd answers at %s", defaultProvider, install.ContainerdSocket)
@@ -229,7 +232,7 @@ missed.`,
 }
 
 func (p *program) uninstall(cmd *cobra.Command, f installFlags, purge, yes bool) error {
-	r, err := p.removal(cmd, f.place)
+	r, err := p.removal(f.place)
 	if err != nil {
 		return err
 	}
@@ -253,7 +256,7 @@ func (p *program) uninstall(cmd *cobra.Command, f installFlags, purge, yes bool)
 }
 
 // removal is what there is to remove, as the settings say.
-func (p *program) removal(cmd *cobra.Command, place install.Place) (install.Removal, error) {
+func (p *program) removal(place install.Place) (install.Removal, error) {
 	have, _, err := place.Settings()
 	if err != nil {
 		return install.Removal{}, err
@@ -265,7 +268,7 @@ func (p *program) removal(cmd *cobra.Command, place install.Place) (install.Remo
 	}
 	r := install.Removal{Place: place, Data: serve.Data}
 	if p.Clear != nil {
-		r.Clear = func(context.Context) error { return p.Clear(cmd.Context(), serve) }
+		r.Clear = func(ctx context.Context) error { return p.Clear(ctx, serve) }
 	}
 	return r, nil
 }

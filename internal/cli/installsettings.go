@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -80,6 +81,9 @@ func (s *serviceFlags) given() (map[string]string, error) {
 			return
 		}
 		values[name] = f.Value.String()
+		if strings.ContainsAny(values[name], "\n\r\x00") {
+			failed = fmt.Errorf("--%s: %q has a line break, which a setting cannot have", f.Name, values[name])
+		}
 		if paths[f.Name] && values[name] != "" {
 			path, err := filepath.Abs(values[name])
 			if err != nil {

@@ -31,8 +31,8 @@ func (i *installation) check(ctx context.Context) (wrong []error) {
 	if i.isMachine() && !i.was.runs() && errors.Join(wrong...) == nil {
 		wrong = append(wrong, checkFree("--listen", i.Service.Listen), checkFree("--metrics-listen", i.Service.MetricsListen))
 	}
-	if i.isMachine() && i.Service.Containers {
-		wrong = append(wrong, checkContainers(ctx)...)
+	if i.isMachine() && i.Service.Containerd != "" {
+		wrong = append(wrong, checkContainers(ctx, i.Service.Containerd)...)
 	}
 	return wrong
 }

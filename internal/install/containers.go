@@ -17,9 +17,9 @@ import (
 // ContainerdSocket is where the distributions' containerd listens.
 const ContainerdSocket = "/run/containerd/containerd.sock"
 
-// ContainerdAnswers reports whether a containerd listens.
-func ContainerdAnswers() bool {
-	conn, err := net.DialTimeout("unix", ContainerdSocket, time.Second)
+// ContainerdAnswers reports whether a containerd listens at a socket.
+func ContainerdAnswers(socket string) bool {
+	conn, err := net.DialTimeout("unix", socket, time.Second)
 	if err != nil {
 		return false
 	}
@@ -30,22 +30,22 @@ func ContainerdAnswers() bool {
 const aptContainerd = "on Debian and Ubuntu, apt install containerd"
 
 // checkContainers looks whether this machine has what containers need.
-func checkContainers(ctx context.Context) (wrong []error) {
-	wrong = append(wrong, checkContainerd(ctx))
+func checkContainers(ctx context.Context, socket string) (wrong []error) {
+	wrong = append(wrong, checkContainerd(ctx, socket))
 	if _, err := exec.LookPath("runc"); err != nil {
 		wrong = append(wrong, errors.New("runc is not installed, which runs containers: on Debian and Ubuntu, apt install runc"))
 	}
 	return append(wrong, checkNetwork())
 }
 
-func checkContainerd(ctx context.Context) error {
-	if !ContainerdAnswers() {
+func checkContainerd(ctx context.Context, socket string) error {
+	if !ContainerdAnswers(socket) {
 		if _, err := exec.LookPath("containerd"); err != nil {
 			return errors.New("containerd is not installed: " + aptContainerd + "; or install with --provider process")
 		}
-		return fmt.Errorf("containerd does not listen at %s: run systemctl enable --now containerd, or install with --provider process", ContainerdSocket)
+		return fmt.Errorf("containerd does not listen at %s: run systemctl enable --now containerd, or install with --provider process", socket)
 	}
-	out, err := exec.CommandContext(ctx, "ctr", "--address", ContainerdSocket, "version").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "ctr", "--address", socket, "version").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("ctr version, to ask containerd for its version: %w: %s", err, strings.TrimSpace(string(out)))
 	}

@@ -18,8 +18,9 @@ type Service struct {
 	Listen, MetricsListen, Data string
 	// TLS says that it speaks HTTPS.
 	TLS bool
-	// Containers says that it runs containers.
-	Containers bool
+	// Containerd is the socket of the containerd that runs its containers, empty
+	// if none does.
+	Containerd string
 }
 
 // URL is where this machine reaches the service.

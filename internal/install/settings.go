@@ -19,10 +19,10 @@ type Setting struct {
 	Given bool
 }
 
-const settingsHead = `# Settings of the lofn service. This file is yours: lofn install made it, and will
-# never write to it again. After a change: systemctl restart lofn
+const settingsHead = `# Settings of the lofn service. This file is yours: lofn install made it, and
+# will never write to it again. After a change: systemctl restart lofn
 #
-# Each setting is a flag of lofn serve. A line that starts with # says what holds
+# Each setting is a flag of lofn serve. A line with # in front says what holds
 # without it. Other variables may stand here too, such as HTTPS_PROXY.
 `
 

@@ -20,7 +20,7 @@ const unitHead = "# lofn install wrote this; checksum "
 // unit returns the unit of a service.
 func unit(program string, s Service) string {
 	wants := "network-online.target"
-	if s.Containers {
+	if s.Containerd != "" {
 		wants += " containerd.service"
 	}
 	body := strings.NewReplacer(
