@@ -51,7 +51,7 @@ func newMachine(t *testing.T) *machine {
 		t.Skipf("needs a file system in memory: %v", err)
 	}
 	m := &machine{T: t, dir: dir, group: filepath.Base(dir)}
-	m.client = &http.Client{Transport: &http.Transport{DialContext: m.dial}, Timeout: time.Minute}
+	m.client = m.newClient(false)
 	t.Cleanup(m.remove)
 	m.write("console", "")
 	text, err := os.ReadFile("testdata/systemd/boot.sh")
@@ -60,6 +60,12 @@ func newMachine(t *testing.T) *machine {
 	}
 	m.write("boot.sh", string(text))
 	return m
+}
+
+// newClient reaches the machine. Connections that are kept have a grace when the
+// platform stops, which is not what most tests are about.
+func (m *machine) newClient(keep bool) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: m.dial, DisableKeepAlives: !keep}, Timeout: time.Minute}
 }
 
 func (m *machine) write(name, text string) {
@@ -126,7 +132,6 @@ func (m *machine) remove() {
 	if m.Failed() {
 		m.Logf("the machine's console:\n%s", m.console())
 	}
-	m.client.CloseIdleConnections()
 	if err := os.RemoveAll(m.dir); err != nil {
 		m.Error(err)
 	}
@@ -236,8 +241,10 @@ func (m *machine) listen(address string) (listener net.Listener) {
 }
 
 // call asks the platform on the machine, at its usual address.
-func (m *machine) call(path string) (string, error) {
-	response, err := m.client.Get("http://127.0.0.1:8080" + path)
+func (m *machine) call(path string) (string, error) { return call(m.client, path) }
+
+func call(client *http.Client, path string) (string, error) {
+	response, err := client.Get("http://127.0.0.1:8080" + path)
 	if err != nil {
 		return "", err
 	}

@@ -113,42 +113,41 @@ func (p *program) install(cmd *cobra.Command, f installFlags, settings *serviceF
 
 // settle makes the settings of the service, and says what comes of them.
 func (p *program) settle(settings *serviceFlags, o *install.Options) (serve ServeOptions, why string, err error) {
-	given, err := settings.given()
+	given, err := p.given(settings)
 	if err != nil {
 		return serve, "", err
-	}
-	if _, err := serveOptions(given); err != nil {
-		return serve, "", err
-	}
-	if name := given["LOFN_PROVIDER"]; name != "" && !slices.Contains(p.Providers, name) {
-		return serve, "", fmt.Errorf("--provider: %q is unknown: use %s", name, strings.Join(p.Providers, " or "))
 	}
 	have, kept, err := o.Place.Settings()
 	if err != nil {
 		return serve, "", err
 	}
-	switch {
-	case kept:
+	if !kept && given["LOFN_PROVIDER"] == "" && o.Root == "" {
+		given["LOFN_PROVIDER"], why = p.chooseProvider()
+	}
+	if serve, err = serveOptions(given); kept {
 		if serve, err = serveOptions(have); err != nil {
-			return serve, "", fmt.Errorf("/etc/lofn/lofn.env: %w", err)
-		}
-	default:
-		if given["LOFN_PROVIDER"] == "" && o.Root == "" {
-			given["LOFN_PROVIDER"], why = p.chooseProvider()
-		}
-		if serve, err = serveOptions(given); err != nil {
-			return serve, "", err
+			err = fmt.Errorf("/etc/lofn/lofn.env: %w", err)
 		}
 	}
 	o.Settings = settings.list(given)
-	o.Service = install.Service{
-		Listen: serve.Listen, MetricsListen: serve.MetricsListen, Data: serve.Data,
-		TLS: serve.TLSCert != "",
-	}
+	o.Service = install.Service{Listen: serve.Listen, MetricsListen: serve.MetricsListen, Data: serve.Data, TLS: serve.TLSCert != ""}
 	if serve.Provider == containerProvider {
 		o.Service.Containerd = install.ContainerdSocket
 	}
-	return serve, why, nil
+	return serve, why, err
+}
+
+// given are the settings that the command line has, if serve would take them.
+func (p *program) given(settings *serviceFlags) (map[string]string, error) {
+	given, err := settings.given()
+	if err != nil {
+		return nil, err
+	}
+	if name := given["LOFN_PROVIDER"]; name != "" && !slices.Contains(p.Providers, name) {
+		return nil, fmt.Errorf("--provider: %q is unknown: use %s", name, strings.Join(p.Providers, " or "))
+	}
+	_, err = serveOptions(given)
+	return given, err
 }
 
 // chooseProvider is for those who have not said which one, and says why.

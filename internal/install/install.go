@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -100,7 +101,9 @@ func (i *installation) addData() {
 		},
 		undo: func(context.Context) error {
 			for n := len(made) - 1; n >= 0; n-- {
-				_ = os.Remove(made[n]) // not if the service has put something there
+				if err := os.Remove(made[n]); errors.Is(err, syscall.ENOTEMPTY) {
+					return errors.New("it is kept, for the service has put something there")
+				}
 			}
 			return nil
 		},

@@ -80,6 +80,7 @@ func (u *uninstallation) steps() error {
 	if isThere(program) {
 		u.add("remove "+program, removeFile(program))
 	}
+	u.addLeft(program, unit, u.under(settingsPath))
 	if u.Purge {
 		return u.addPurge()
 	}
@@ -119,6 +120,18 @@ func (u *uninstallation) addUnit(path string) {
 		return
 	}
 	u.add("remove "+path+", and run systemctl daemon-reload", both(removeFile(path), run("daemon-reload")))
+}
+
+// addLeft adds what an installation that was killed left beside its files.
+func (u *uninstallation) addLeft(paths ...string) {
+	for _, path := range paths {
+		f := &file{path: path}
+		for _, left := range []string{f.next(), f.previous()} {
+			if isThere(left) {
+				u.add("remove "+left, removeFile(left))
+			}
+		}
+	}
 }
 
 func (u *uninstallation) addPurge() error {
