@@ -98,6 +98,7 @@ func refusedInstall(m *machine) {
 	if out := m.leftovers(); out != "" {
 		m.Fatalf("the machine is not new:\n%s", out)
 	}
+	m.sh("cp /root/lofn /tmp/lofn") // where others than root find it
 	listener := m.listen("127.0.0.1:8080")
 	out := m.fails("/root/lofn", "install", "--metrics-listen", "192.0.2.1:1")
 	listener.Close()
@@ -107,6 +108,13 @@ func refusedInstall(m *machine) {
 	m.sh("echo '#!/bin/sh' > /usr/local/bin/lofn")
 	expect(m.T, m.fails("/root/lofn", "install"), "/usr/local/bin/lofn is there and is not lofn")
 	m.sh("rm /usr/local/bin/lofn")
+	m.sh("mkdir /srv/small /srv/fixed; mount -t tmpfs -o size=1m tmpfs /srv/small; mount -t tmpfs -o ro tmpfs /srv/fixed")
+	expect(m.T, m.fails("/root/lofn", "install", "--data", "/srv/small/lofn", "--prefix", "/srv/fixed"),
+		"the disk of /srv/small has 1 MiB left, and 256 MiB are needed", "/srv/fixed cannot be written to: read-only file system")
+	m.sh("umount /srv/small /srv/fixed")
+	expect(m.T, m.fails("unshare", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /run/systemd && /root/lofn install"), "this machine does not run systemd")
+	expect(m.T, m.fails("setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "/tmp/lofn", "install"), "only root may: run it with sudo")
+	expect(m.T, m.fails("flock", "/etc/systemd/system", "/root/lofn", "install"), "another lofn install or uninstall is at work")
 	expect(m.T, m.run("/root/lofn", "install", "--dry-run"),
 		"would make /var/lib/lofn\n", "would write /etc/lofn/lofn.env\n", "would run systemctl enable --now lofn")
 	expect(m.T, m.run("/root/lofn", "uninstall"), "Nothing to do: lofn is not installed.")

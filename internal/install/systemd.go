@@ -125,6 +125,8 @@ func wait(ctx context.Context, most time.Duration, look func() error) error {
 
 // journal is an error with the last that the service wrote.
 func journal(ctx context.Context) error {
+	// A process that has just died may have written what is still on its way.
+	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
 	out, err := exec.CommandContext(ctx, "journalctl", "--unit", serviceName, "--lines=12", "--no-pager", "--output=cat").Output()
 	if err != nil || len(out) == 0 {
 		return errors.New("journalctl -u lofn has more")
