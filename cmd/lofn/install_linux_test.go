@@ -250,17 +250,21 @@ func begin(m *machine) (end func()) {
 	}
 }
 
-// restart is after an upgrade: the main process is none that systemd started.
+// restart is after an upgrade, with calls in both processes: the main one is none
+// that systemd started, the other is not the main one.
 func restart(m *machine) {
 	// What quotes a setting needs, systemd knows.
 	odd := `nats://user:p$ss "w'rd" \ ` + "`x`" + `#;=@10.0.0.1`
 	m.run("lofn", "install", "--root", "/root/odd", "--nats-url", odd)
 	m.sh("sed -n s/^LOFN_NATS_URL=/LOFN_TEST_ODD=/p /root/odd/etc/lofn/lofn.env >> /etc/lofn/lofn.env")
 
-	end := begin(m)
+	before := begin(m)
+	m.run("/root/lofn", "install") // another upgrade
+	now := begin(m)
 	m.run("systemctl", "restart", "--no-block", "lofn")
 	m.eventually("the service stops", func() bool { return m.property("ActiveState") == "deactivating" })
-	end()
+	before()
+	now()
 	m.eventually("the service is back", func() bool { return m.property("ActiveState") == "active" })
 	m.answers("one\n")
 	expect(m.T, m.sh("tr '\\0' '\\n' < /proc/$(systemctl show --value -p MainPID lofn)/environ"), "LOFN_TEST_ODD="+odd+"\n")
