@@ -77,6 +77,7 @@ func TestServer(t *testing.T) {
 		{"install", install},
 		{"deploy", deployOnMachine},
 		{"killed", killed},
+		{"stopped", stopped},
 		{"upgrade", upgradeUnderCalls},
 		{"failed upgrade", failedUpgrade},
 		{"restart", restart},
@@ -168,6 +169,17 @@ func killed(m *machine) {
 	}
 }
 
+// stopped is a stop that systemd was not asked for: it is none that it undoes.
+func stopped(m *machine) {
+	m.run("kill", m.property("MainPID"))
+	m.eventually("the service has stopped", func() bool { return m.property("ActiveState") == "inactive" })
+	if result := m.property("Result"); result != "success" {
+		m.Errorf("the stop is taken for %s", result)
+	}
+	expect(m.T, m.run("lofn", "install"), "Run systemctl enable --now lofn")
+	m.answers("one\n")
+}
+
 // load calls the function until the function that it returns is called.
 func load(m *machine) (end func() (calls int)) {
 	t, client := m.T, m.newClient(true)
@@ -203,7 +215,7 @@ func upgradeUnderCalls(m *machine) {
 	}
 	expect(m.T, out, "Run systemctl reload lofn, and wait until the new version answers\n", "lofn serves at ")
 	m.sh("cmp /root/new/lofn /usr/local/bin/lofn && cmp /root/new/lofn /proc/$(systemctl show --value -p MainPID lofn)/exe")
-	if now := m.property("MainPID"); now == before || m.property("NRestarts") != "1" || m.property("ActiveState") != "active" {
+	if now := m.property("MainPID"); now == before || m.property("NRestarts") != "0" || m.property("ActiveState") != "active" {
 		m.Errorf("the main process was %s and is %s after %s restarts, %s", before, now, m.property("NRestarts"), m.property("ActiveState"))
 	}
 	expect(m.T, m.run("/root/new/lofn", "install"), "Nothing to do: lofn ")

@@ -20,7 +20,12 @@ type serviceFlags struct{ flags *pflag.FlagSet }
 // gets one day is a setting, too.
 func newServiceFlags() *serviceFlags {
 	cmd, _ := pretend(nil)
-	return &serviceFlags{cmd.Flags()}
+	flags := cmd.Flags()
+	flags.SortFlags = false // what belongs together stays together
+	data, provider := flags.Lookup("data"), flags.Lookup("provider")
+	data.Usage, data.DefValue = "folder that keeps everything (LOFN_DATA)", install.DefaultData
+	provider.Usage, provider.DefValue = "what runs functions (LOFN_PROVIDER); default containerd if one answers on this machine, else process", ""
+	return &serviceFlags{flags}
 }
 
 // pretend is a serve command that says what it would do, with variables and
@@ -100,8 +105,8 @@ func (s *serviceFlags) list(given map[string]string) (all []install.Setting) {
 	s.each(func(name string, f *pflag.Flag) {
 		value, ok := given[name]
 		setting := install.Setting{Name: name, Usage: strings.Replace(f.Usage, " ("+name+")", "", 1), Default: f.DefValue, Value: value, Given: ok}
-		if name == "LOFN_DATA" {
-			setting.Usage, setting.Default = "folder that keeps everything", install.DefaultData
+		if f.Name == "provider" { // the default is for an installation, not for serve
+			setting.Usage, setting.Default = "what runs functions", defaultProvider
 		}
 		all = append(all, setting)
 	})
