@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -24,31 +26,58 @@ func checkNames(bridge string, subnet netip.Prefix) error {
 }
 
 // ensureBridge makes the bridge, with the gateway's address, unless it is there.
-func ensureBridge(name string, subnet netip.Prefix, mtu int) error {
-	link, err := netlink.LinkByName(name)
-	if err != nil && !missing(err) {
-		return fmt.Errorf("bridge %s: %w", name, err)
+func ensureBridge(c Config, mtu int) error {
+	link, err := netlink.LinkByName(c.Bridge)
+	switch {
+	case missing(err):
+	case err != nil:
+		return fmt.Errorf("bridge %s: %w", c.Bridge, err)
+	default:
+		if err := checkOwner(link, c.Dir); err != nil {
+			return err
+		}
 	}
-	if err == nil && link.Type() != "bridge" {
-		return fmt.Errorf("bridge %s: there is an interface of that name already, and it is no bridge but of type %s", name, link.Type())
-	}
-	if err := checkRoutes(subnet, name); err != nil {
+	if err := checkRoutes(c.Subnet, c.Bridge); err != nil {
 		return err
 	}
-	if missing(err) {
-		link, err = makeBridge(name, mtu)
+	if link == nil {
+		link, err = makeBridge(c.Bridge, mtu)
+	}
+	if err == nil {
+		err = furnishBridge(link, c)
 	}
 	if err != nil {
-		return fmt.Errorf("bridge %s: %w", name, err)
-	}
-	address := &netlink.Addr{IPNet: &net.IPNet{IP: gatewayOf(subnet).AsSlice(), Mask: net.CIDRMask(subnet.Bits(), 32)}}
-	if err := netlink.AddrAdd(link, address); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("bridge %s: address %s: %w", name, address, err)
-	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bridge %s: %w", name, err)
+		return fmt.Errorf("bridge %s: %w", c.Bridge, err)
 	}
 	return nil
+}
+
+// checkOwner refuses interfaces that are others'. A platform leaves its folder in
+// its bridge's alias: two that do not know of each other's addresses would give
+// them out twice.
+func checkOwner(link netlink.Link, dir string) error {
+	name, owner := link.Attrs().Name, link.Attrs().Alias
+	if link.Type() != "bridge" {
+		return fmt.Errorf("bridge %s: there is an interface of that name already, and it is no bridge but of type %s", name, link.Type())
+	}
+	if owner == "" || owner == dir {
+		return nil
+	}
+	if _, err := os.Stat(owner); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("bridge %s belongs to the platform that has its networks in %s: give this one another bridge and --container-subnet, or uninstall that one", name, owner)
+}
+
+func furnishBridge(link netlink.Link, c Config) error {
+	if err := netlink.LinkSetAlias(link, c.Dir); err != nil {
+		return fmt.Errorf("alias %s: %w", c.Dir, err)
+	}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: gatewayOf(c.Subnet).AsSlice(), Mask: net.CIDRMask(c.Subnet.Bits(), 32)}}
+	if err := netlink.AddrAdd(link, address); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("address %s: %w", address, err)
+	}
+	return netlink.LinkSetUp(link)
 }
 
 // makeBridge gives the bridge a hardware address of its own. Otherwise it has
@@ -124,18 +153,22 @@ func outwardMTU() int {
 	return 0
 }
 
-func removeBridge(name string) error {
-	link, err := netlink.LinkByName(name)
-	if missing(err) {
+// removeBridge removes the bridge and its rules, unless they are another
+// platform's.
+func removeBridge(c Config, f firewall) error {
+	link, err := netlink.LinkByName(c.Bridge)
+	switch {
+	case missing(err):
+		return f.close()
+	case err == nil && checkOwner(link, c.Dir) != nil:
 		return nil
-	}
-	if err == nil {
+	case err == nil:
 		err = netlink.LinkDel(link)
 	}
 	if err != nil {
-		return fmt.Errorf("bridge %s: %w", name, err)
+		return fmt.Errorf("bridge %s: %w", c.Bridge, err)
 	}
-	return nil
+	return f.close()
 }
 
 func missing(err error) bool {

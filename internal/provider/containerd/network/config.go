@@ -1,6 +1,7 @@
 // Package network gives each container a network of its own: a network
 // namespace that CNI plugins have attached to a bridge. Namespaces are made
-// ahead and wait, so that the start of a container need not wait for them.
+// ahead and wait, so that the start of a container need not wait for them. The
+// kernel attaches no more than 1023 to one bridge.
 //
 // What there is, and whose it is, is told by files in one folder, which several
 // processes may use at once: see ledger.

@@ -4,5 +4,5 @@ package network
 var (
 	MakeNamespace   = makeNamespace
 	RemoveNamespace = removeNamespace
-	RemoveBridge    = removeBridge
+	Concurrency     = concurrency
 )

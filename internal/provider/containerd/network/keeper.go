@@ -15,6 +15,10 @@ import (
 // the rules of a machine's firewall, and what failed may succeed by then.
 const look = time.Minute
 
+// calm is how long the keeper waits when it is told to look: a container that
+// starts shall have the machine to itself.
+const calm = 200 * time.Millisecond
+
 func (n *Networks) poke() {
 	select {
 	case n.wanted <- struct{}{}:
@@ -35,17 +39,26 @@ func (n *Networks) keep() {
 		case <-n.keeping.Done():
 			return
 		}
-		if err := errors.Join(n.refill(), n.bury(n.keeping)); err != nil && n.keeping.Err() == nil {
-			n.Log.Warn("networks of containers are not as they should be; this is tried again", "in", look, "error", err)
+		select {
+		case <-time.After(calm):
+		case <-n.keeping.Done():
+			return
 		}
-		if n.ConfList == "" {
-			n.openFirewall()
-		}
+		n.tidy()
 	}
 }
 
-// refill makes networks that wait, one after the other: containers that start
-// shall have the machine's time first.
+func (n *Networks) tidy() {
+	if err := errors.Join(n.refill(), n.bury(n.keeping)); err != nil && n.keeping.Err() == nil {
+		n.Log.Warn("networks of containers are not as they should be; this is tried again", "in", look, "error", err)
+	}
+	if n.ConfList == "" {
+		n.openFirewall()
+	}
+}
+
+// refill makes networks that wait, one after the other, since nobody waits for
+// them.
 func (n *Networks) refill() error {
 	for n.keeping.Err() == nil {
 		spares, err := n.ledger.spares()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -200,7 +201,7 @@ func TestSpareWhoseNamespaceIsGoneIsNotTaken(t *testing.T) {
 func TestTheAdminsOwnListIsUsed(t *testing.T) {
 	dir := folder(t)
 	list := func(bridge string, gateway bool) string {
-		t.Cleanup(func() { must(t, network.RemoveBridge(bridge)) })
+		t.Cleanup(func() { cut(t, bridge) })
 		file := filepath.Join(t.TempDir(), "own.conflist")
 		must(t, os.WriteFile(file, fmt.Appendf(nil, `{"cniVersion": "1.0.0", "name": "own", "plugins": [{"type": "bridge", "bridge": %q, "isGateway": %v,
 			"ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.99.0.0/24"}]]}}]}`, bridge, gateway, filepath.Join(dir, "ipam")), 0o600))
@@ -226,5 +227,57 @@ func TestTheAdminsOwnListIsUsed(t *testing.T) {
 	must(t, after.Keep(t.Context(), func(string) bool { return false }))
 	if left := files(t, dir); len(left) > 0 || ports(t) > 0 {
 		t.Errorf("left: %q and %d interfaces", left, ports(t))
+	}
+}
+
+func TestWhatARebootLeftIsRemoved(t *testing.T) {
+	dir := folder(t)
+	before := open(t, network.Config{Dir: dir, Spare: 1})
+	lost := take(t, before)
+	eventually(t, "one waits", func() bool { return spares(dir) == 1 })
+	// On a disk the files are still there, and nothing of what they tell of.
+	shut(t, before)
+	must(t, unix.Unmount(lost.Path(), unix.MNT_DETACH))
+	cut(t, network.DefaultBridge)
+	eventually(t, "the interfaces are gone", func() bool { return ports(t) == 0 })
+	after := open(t, network.Config{Dir: dir})
+	must(t, after.Keep(t.Context(), func(string) bool { return false }))
+	if left := files(t, dir); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	take(t, after)
+}
+
+func TestFewPluginsRunAtOnce(t *testing.T) {
+	dir := folder(t)
+	plugins, record := testPlugins(dir), filepath.Join(t.TempDir(), "record")
+	must(t, os.MkdirAll(plugins, 0o755))
+	t.Cleanup(func() { must(t, os.RemoveAll(plugins)) })
+	script := fmt.Sprintf("#!/bin/sh\necho + >>%s\n%s/bridge\nstatus=$?\necho - >>%[1]s\nexit $status\n", record, pluginDir(t))
+	must(t, os.WriteFile(filepath.Join(plugins, "bridge"), []byte(script), 0o755))
+	must(t, os.Symlink(filepath.Join(pluginDir(t), "host-local"), filepath.Join(plugins, "host-local")))
+	n := open(t, network.Config{Dir: dir, PluginDirs: []string{plugins}})
+	must(t, os.Remove(record)) // the versions of plugins are asked for one by one
+	var all sync.WaitGroup
+	const many = 12
+	for range many {
+		all.Go(func() {
+			if _, err := n.Take(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	content, err := os.ReadFile(record)
+	must(t, err)
+	now, most := 0, 0
+	for line := range strings.Lines(string(content)) {
+		if now--; line == "+\n" {
+			now += 2
+		}
+		most = max(most, now)
+	}
+	if most > network.Concurrency() || strings.Count(string(content), "+") != many {
+		t.Errorf("%d ran at once, of\n%s", most, content)
 	}
 }

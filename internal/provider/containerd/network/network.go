@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 )
 
 // Network is what one container has of the network. Its methods are safe for
@@ -25,15 +26,19 @@ func (n *Networks) read(id string) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	if network.address, err = netip.ParseAddr(string(content)); err != nil {
+	address, gateway, _ := strings.Cut(string(content), " ")
+	if network.address, err = netip.ParseAddr(address); err != nil {
 		return nil, fmt.Errorf("network %s is only half made: %w", id, err)
 	}
+	// The plugins may have named none.
+	network.gateway, _ = netip.ParseAddr(gateway)
 	return network, nil
 }
 
 // write notes what read needs.
 func (n *Network) write() error {
-	return os.WriteFile(n.networks.ledger.mine(n.id), []byte(n.address.String()), 0o600)
+	content := n.address.String() + " " + n.gateway.String()
+	return os.WriteFile(n.networks.ledger.mine(n.id), []byte(content), 0o600)
 }
 
 // ID is what Adopt takes. It is also the last element of Path.

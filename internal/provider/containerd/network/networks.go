@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/containernetworking/cni/libcni"
 )
@@ -31,13 +32,20 @@ type Networks struct {
 	keeping context.Context
 	end     context.CancelFunc
 	kept    chan struct{}
+	closed  atomic.Bool
 }
 
 // New checks that networks can be made here and prepares the machine for them.
 // When it returns, the gateway's address can be listened on.
 func New(ctx context.Context, c Config) (*Networks, error) {
-	n, err := open(c)
+	n, err := configure(c)
 	if err != nil {
+		return nil, err
+	}
+	if err := n.plugins.check(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.open(); err != nil {
 		return nil, err
 	}
 	if err := n.prepare(ctx); err != nil {
@@ -48,16 +56,17 @@ func New(ctx context.Context, c Config) (*Networks, error) {
 	return n, nil
 }
 
-// open returns Networks that have changed nothing outside of their folder.
-func open(c Config) (*Networks, error) {
+// configure returns Networks that have not touched anything yet.
+func configure(c Config) (*Networks, error) {
 	c = c.withDefaults()
 	if os.Geteuid() != 0 {
 		return nil, errors.New("networks of containers can be made by root only: run lofn as root, or without containers")
 	}
-	if c.Dir == "" {
-		return nil, errors.New("network.Config.Dir: must name a folder")
+	if !filepath.IsAbs(c.Dir) {
+		return nil, fmt.Errorf("network.Config.Dir: %q is no absolute path", c.Dir)
 	}
 	c.Subnet = c.Subnet.Masked()
+	c.Dir = filepath.Clean(c.Dir)
 	if err := checkNames(c.Bridge, c.Subnet); err != nil {
 		return nil, err
 	}
@@ -70,14 +79,18 @@ func open(c Config) (*Networks, error) {
 		kept:     make(chan struct{}),
 	}
 	n.keeping, n.end = context.WithCancel(context.Background())
-	err := n.readList()
-	if err == nil {
-		err = os.MkdirAll(filepath.Join(c.Dir, namespacesDir), 0o700)
+	return n, n.readList()
+}
+
+// open makes what files need, in the folder.
+func (n *Networks) open() (err error) {
+	if err = os.MkdirAll(filepath.Join(n.Dir, namespacesDir), 0o700); err == nil {
+		n.ledger, err = openLedger(n.Dir)
 	}
-	if err == nil {
-		n.ledger, err = openLedger(c.Dir)
+	if err != nil {
+		return fmt.Errorf("folder for networks of containers: %w", err)
 	}
-	return n, err
+	return nil
 }
 
 // namespacesDir and ipamDir are where namespaces are mounted, and where it is
@@ -99,13 +112,10 @@ func (n *Networks) readList() (err error) {
 }
 
 func (n *Networks) prepare(ctx context.Context) error {
-	if err := n.plugins.check(ctx); err != nil {
-		return err
-	}
 	if n.ConfList != "" {
 		return n.learnGateway(ctx)
 	}
-	if err := ensureBridge(n.Bridge, n.Subnet, outwardMTU()); err != nil {
+	if err := ensureBridge(n.Config, outwardMTU()); err != nil {
 		return err
 	}
 	n.gateway = gatewayOf(n.Subnet)
@@ -113,24 +123,35 @@ func (n *Networks) prepare(ctx context.Context) error {
 	return nil
 }
 
-// learnGateway makes a network to see what address of the machine's containers
+// learnGateway looks at a network to see what address of the machine's containers
 // are told, since only the list knows.
 func (n *Networks) learnGateway(ctx context.Context) error {
-	made, err := n.make(ctx)
+	example, err := n.example(ctx)
 	if err != nil {
 		return err
 	}
-	if n.gateway = made.gateway; n.gateway.IsValid() {
-		var local bool
-		if local, err = isLocal(n.gateway); err == nil && local {
-			return n.ledger.offer(made.id)
+	local, err := isLocal(example.gateway)
+	if err == nil && local {
+		n.gateway = example.gateway
+		return n.ledger.offer(example.id)
+	}
+	example.Release(ctx)
+	if err != nil {
+		return fmt.Errorf("addresses of this machine: %w", err)
+	}
+	return fmt.Errorf("CNI list %s: the gateway of containers is no address of this machine (%s), so they could not reach the platform: set isGateway", n.ConfList, example.gateway)
+}
+
+func (n *Networks) example(ctx context.Context) (*Network, error) {
+	if id, err := n.ledger.claim(); id != "" && err == nil {
+		if waiting, err := n.read(id); err == nil {
+			return waiting, nil
+		}
+		if err := n.ledger.discard(id); err != nil {
+			return nil, err
 		}
 	}
-	made.Release(ctx)
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("CNI list %s: containers get %s as gateway, which is no address of this machine, so they could not reach the platform: set isGateway", n.ConfList, made.gateway)
+	return n.make(ctx)
 }
 
 // openFirewall goes on without what cannot be had: functions that only answer
@@ -165,7 +186,8 @@ func (n *Networks) Take(ctx context.Context) (*Network, error) {
 		if id == "" {
 			return n.make(ctx)
 		}
-		if waiting, err := n.read(id); err == nil {
+		// A namespace can be gone, or from before the subnet was changed.
+		if waiting, err := n.read(id); err == nil && waiting.gateway == n.gateway {
 			return waiting, nil
 		}
 		if err := n.ledger.discard(id); err != nil {
@@ -196,8 +218,11 @@ func (n *Networks) Keep(ctx context.Context, used func(id string) bool) error {
 }
 
 // Close removes the networks that wait, unless another process is there to use
-// them, and what has been released. Those in use stay.
+// them, and what has been released. Those in use stay. Closing again does nothing.
 func (n *Networks) Close(ctx context.Context) error {
+	if n.closed.Swap(true) {
+		return nil
+	}
 	n.end()
 	<-n.kept
 	defer n.ledger.close()
@@ -212,7 +237,10 @@ func (n *Networks) Close(ctx context.Context) error {
 // networks, the bridge, the rules and the folder. It fails while a process uses
 // them.
 func Remove(ctx context.Context, c Config) error {
-	n, err := open(c)
+	n, err := configure(c)
+	if err == nil {
+		err = n.open()
+	}
 	if err != nil {
 		return err
 	}
@@ -227,7 +255,7 @@ func Remove(ctx context.Context, c Config) error {
 	none := func(string) bool { return false }
 	err = errors.Join(n.dropSpares(), n.Keep(ctx, none))
 	if n.ConfList == "" {
-		err = errors.Join(err, removeBridge(n.Bridge), n.firewall.close())
+		err = errors.Join(err, removeBridge(n.Config, n.firewall))
 	}
 	if err != nil {
 		return err

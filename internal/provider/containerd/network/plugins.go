@@ -36,21 +36,22 @@ const deviceName = "eth0"
 
 // generated is the list of plugins that attach to the bridge. Its version of CNI
 // is one that the plugins of all supported distributions know. Masquerading is
-// not left to the plugin, which would have a rule for each container.
+// not left to the plugin, which would have a rule for each container, nor is the
+// bridge's address, which could not change while there are containers.
 func generated(bridge string, subnet netip.Prefix, mtu int, ipam string) (*libcni.NetworkConfigList, error) {
 	type object = map[string]any
 	content, err := json.Marshal(object{
 		"cniVersion": "0.4.0",
 		"name":       bridge,
 		"plugins": []object{{
-			"type":             "bridge",
-			"bridge":           bridge,
-			"isDefaultGateway": true,
-			"mtu":              mtu,
+			"type":   "bridge",
+			"bridge": bridge,
+			"mtu":    mtu,
 			"ipam": object{
 				"type":    "host-local",
 				"dataDir": ipam,
 				"ranges":  [][]object{{{"subnet": subnet.String(), "gateway": gatewayOf(subnet).String()}}},
+				"routes":  []object{{"dst": "0.0.0.0/0"}},
 			},
 		}},
 	})

@@ -1,6 +1,8 @@
 package network_test
 
 import (
+	"context"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -82,4 +84,52 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%s is %q, want %s", name, names[name], want)
 		}
 	}
+}
+
+func TestContainersAnswerWithoutIptables(t *testing.T) {
+	dir := folder(t)
+	t.Setenv("PATH", t.TempDir())
+	var log strings.Builder
+	n := open(t, network.Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	taken := take(t, n)
+	listen(t, taken.Path(), ":8080")
+	if seen, err := ask(taken.Address(), 8080); err != nil || seen != n.Gateway() {
+		t.Errorf("the container sees %s: %v", seen, err)
+	}
+	taken.Release(t.Context())
+	shut(t, n)
+	if said := log.String(); strings.Count(said, "apt install iptables") != 1 {
+		t.Errorf("the log says %q", said)
+	}
+}
+
+func TestSparesOfAnotherSubnetAreNotTaken(t *testing.T) {
+	dir := folder(t)
+	before := open(t, network.Config{Dir: dir, Spare: 1})
+	eventually(t, "one waits", func() bool { return spares(dir) == 1 })
+	after := open(t, network.Config{Dir: dir, Subnet: prefix("10.7.0.0/24")})
+	taken := take(t, after)
+	if !prefix("10.7.0.0/24").Contains(taken.Address()) {
+		t.Errorf("the container has %s", taken.Address())
+	}
+	shut(t, before)
+}
+
+func TestTwoPlatformsDoNotShareABridge(t *testing.T) {
+	one, two := folder(t), folder(t)
+	n := open(t, network.Config{Dir: one})
+	if other, err := network.New(t.Context(), network.Config{Dir: two}); err == nil || !strings.Contains(err.Error(), one) || !strings.Contains(err.Error(), "--container-subnet") {
+		t.Fatalf("got %v, %v", other, err)
+	}
+	must(t, network.Remove(t.Context(), network.Config{Dir: two}))
+	if _, err := netlink.LinkByName(network.DefaultBridge); err != nil || len(rules(t)) == 0 {
+		t.Errorf("another platform's bridge was removed: %v", err)
+	}
+	own := network.Config{Dir: two, Bridge: "lofn1", Subnet: prefix("10.7.0.0/24")}
+	t.Cleanup(func() { must(t, network.Remove(context.Background(), own)) })
+	open(t, own)
+	shut(t, n)
+	must(t, network.Remove(t.Context(), network.Config{Dir: one}))
+	shut(t, open(t, network.Config{Dir: one}))
+	must(t, network.Remove(t.Context(), network.Config{Dir: one}))
 }

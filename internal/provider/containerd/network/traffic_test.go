@@ -93,11 +93,19 @@ func outside(t *testing.T) (machine, server netip.Addr) {
 	must(t, address("out0", machine))
 	link, err := netlink.LinkByName("out0")
 	must(t, err)
-	t.Cleanup(func() { must(t, netlink.LinkDel(link)) })
+	t.Cleanup(func() { cut(t, "out0") })
 	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: server.AsSlice()}))
 	inside(t, path, func() error { return address("in0", server) })
 	listen(t, path, ":80")
 	return machine, server
+}
+
+// cut removes an interface, if it is there.
+func cut(t *testing.T, name string) {
+	t.Helper()
+	if link, err := netlink.LinkByName(name); err == nil {
+		must(t, netlink.LinkDel(link))
+	}
 }
 
 func address(name string, a netip.Addr) error {
