@@ -121,18 +121,20 @@ func (p *program) settle(settings *serviceFlags, o *install.Options) (serve Serv
 	if err != nil {
 		return serve, "", err
 	}
-	if !kept && given["LOFN_PROVIDER"] == "" && o.Root == "" {
-		given["LOFN_PROVIDER"], why = p.chooseProvider()
-	}
-	if serve, err = serveOptions(given); kept {
-		if serve, err = serveOptions(have); err != nil {
-			err = fmt.Errorf("/etc/lofn/lofn.env: %w", err)
+	values := have
+	if !kept {
+		values = given
+		if given["LOFN_PROVIDER"] == "" && o.Root == "" {
+			given["LOFN_PROVIDER"], why = p.chooseProvider(containerdSocket(given))
 		}
+	}
+	if serve, err = serveOptions(values); err != nil && kept {
+		err = fmt.Errorf("/etc/lofn/lofn.env: %w", err)
 	}
 	o.Settings = settings.list(given)
 	o.Service = install.Service{Listen: serve.Listen, MetricsListen: serve.MetricsListen, Data: serve.Data, TLS: serve.TLSCert != ""}
 	if serve.Provider == containerProvider {
-		o.Service.Containerd = install.ContainerdSocket
+		o.Service.Containerd = containerdSocket(values)
 	}
 	return serve, why, err
 }
@@ -150,15 +152,20 @@ func (p *program) given(settings *serviceFlags) (map[string]string, error) {
 	return given, err
 }
 
+// containerdSocket is where settings say that containerd listens.
+func containerdSocket(settings map[string]string) string {
+	return cmp.Or(settings["LOFN_CONTAINERD_SOCKET"], install.ContainerdSocket)
+}
+
 // chooseProvider is for those who have not said which one, and says why.
-func (p *program) chooseProvider() (name, why string) {
+func (p *program) chooseProvider(socket string) (name, why string) {
 	switch {
 	case !slices.Contains(p.Providers, containerProvider):
 		return defaultProvider, ""
-	case install.ContainerdAnswers(install.ContainerdSocket):
-		return containerProvider, fmt.Sprintf("%s, for one answers at %s", containerProvider, install.ContainerdSocket)
+	case install.ContainerdAnswers(socket):
+		return containerProvider, fmt.Sprintf("%s, for one answers at %s", containerProvider, socket)
 	}
-	return defaultProvider, fmt.Sprintf("%s, for no containerd answers at %s", defaultProvider, install.ContainerdSocket)
+	return defaultProvider, fmt.Sprintf("%s, for no containerd answers at %s", defaultProvider, socket)
 }
 
 // carryOut runs the plan, or shows it.
