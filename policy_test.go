@@ -60,7 +60,7 @@ var partImports = map[string][]string{
 	"internal/gateway": {"internal/problem", "internal/http1", "internal/outcome"},
 	"internal/api":     {"internal/problem", "internal/auth", "internal/outcome"},
 	"internal/ui":      {"internal/problem", "internal/auth"},
-	"internal/cli":     {"client", "internal/build", "internal/stack", "internal/schedule", "internal/simulate", "templates"},
+	"internal/cli":     {"client", "internal/build", "internal/stack", "internal/schedule", "internal/simulate", "internal/install", "templates"},
 	"internal/build":   {"templates", "internal/stack"},
 
 	"internal/provider/process": {"internal/watchdog", "internal/provider/fleet"},

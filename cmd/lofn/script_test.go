@@ -23,7 +23,12 @@ import (
 // The test binary is also the lofn that scripts run: all of it, the platform
 // too.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"lofn": main})
+	testscript.Main(m, map[string]func(){"lofn": func() {
+		if _, err := os.Stat(brokenFile); err == nil && os.Getenv("LOFN_HANDOVER") != "" {
+			os.Exit(3)
+		}
+		main()
+	}})
 }
 
 // TestScript runs every script in testdata/script. Each has an address of its
@@ -51,6 +56,9 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until, "certificate": certificate},
 	})
 }
+
+// brokenFile makes a lofn that takes over from another one fail.
+const brokenFile = "/run/lofn-test-broken"
 
 func setUp(env *testscript.Env) error {
 	address, err := freeAddress()
