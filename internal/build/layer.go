@@ -46,9 +46,9 @@ type packer struct {
 	written  map[string]bool
 }
 
-// pack writes the layer to w. Entries are in the order of their names, owned
-// by root, with the time and one of two modes.
-func pack(w io.Writer, folder string, recipe layerRecipe, taken map[string]bool, at time.Time) (layer, error) {
+// pack writes the layer that fill packs to w. Its entries are owned by root, with
+// the time.
+func pack(w io.Writer, at time.Time, fill func(*packer) error) (layer, error) {
 	compressed, plain := sha256.New(), sha256.New()
 	size := &counter{}
 	// The fastest level: functions are packed far more often than they travel.
@@ -57,7 +57,7 @@ func pack(w io.Writer, folder string, recipe layerRecipe, taken map[string]bool,
 		return layer{}, err
 	}
 	p := &packer{tar: tar.NewWriter(io.MultiWriter(zip, plain)), time: at, machines: map[string]bool{}, written: map[string]bool{}}
-	err = p.paths(folder, recipe, taken)
+	err = fill(p)
 	if err := errors.Join(err, p.tar.Close(), zip.Close()); err != nil {
 		return layer{}, err
 	}
@@ -75,8 +75,8 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// paths packs what the recipe names, except for the build folder's paths that
-// lower layers have taken.
+// paths packs what the recipe names, in the order of the names and with one of
+// two modes, except for the build folder's paths that lower layers have taken.
 func (p *packer) paths(folder string, recipe layerRecipe, taken map[string]bool) error {
 	type item struct{ from, to string }
 	var items []item

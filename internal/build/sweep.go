@@ -59,13 +59,12 @@ func (s *Images) used() (map[string]bool, error) {
 	used := map[string]bool{}
 	for _, d := range index.Manifests {
 		used[d.Digest.Hex] = true
-		m, err := s.manifest(d.Digest)
+		blobs, err := s.blobs(d)
 		if err != nil {
 			continue // a damaged image must not keep others from being stored
 		}
-		used[m.Config.Digest.Hex] = true
-		for _, l := range m.Layers {
-			used[l.Digest.Hex] = true
+		for _, b := range blobs {
+			used[b.Digest.Hex] = true
 		}
 	}
 	return used, nil

@@ -235,7 +235,7 @@ func templateProcess(f stack.Function) string {
 		return ""
 	}
 	template, err := build.FindTemplate("", f.Lang)
-	if err != nil || template.BuiltIn || template.Buildable {
+	if err != nil || template.BuiltIn || !template.Dockerfile {
 		return ""
 	}
 	return template.Process

@@ -46,7 +46,7 @@ with the reason if one is not; --wait=false leaves when the platform accepted th
 	cmd.Flags().BoolVar(&u.skipPush, "skip-push", false, "do not push")
 	cmd.Flags().BoolVar(&u.skipDeploy, "skip-deploy", false, "do not deploy")
 	cmd.Flags().BoolVar(&u.watch, "watch", false, "go on and deploy again whatever changes")
-	hidden(cmd, "publish", "platforms")
+	hidden(cmd, "publish")
 	return cmd
 }
 
