@@ -36,8 +36,9 @@ func (p *remotePlace) open(ctx context.Context) (artifact, func(), error) {
 	opts := append(remoteOptions(ctx), remote.WithTransport(lively{remote.DefaultTransport, alive}))
 	descriptor, err := remote.Get(p.ref, opts...)
 	if err != nil {
+		err = causeOf(ctx, err)
 		done()
-		return nil, nil, causeOf(ctx, err)
+		return nil, nil, err
 	}
 	var a artifact
 	if descriptor.MediaType.IsIndex() {

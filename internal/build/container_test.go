@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"debug/elf"
 	"io"
 	"net"
 	"os"
@@ -363,4 +364,15 @@ func startContainer(t *testing.T, root string, config v1.Config) *server {
 	cmd.Dir, cmd.Env = config.WorkingDir, append(slices.Clone(config.Env), "port="+port, "upstream_url=", "listen_host=127.0.0.1", "metrics_port=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 	return start(t, cmd, "tcp", address)
+}
+
+// machine is the processor that a program is for.
+func machine(t *testing.T, file string) string {
+	t.Helper()
+	program, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	return map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}[program.Machine]
 }

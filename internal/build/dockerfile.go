@@ -97,10 +97,11 @@ func (v *variant) builderFlags() []string {
 	for _, id := range slices.Sorted(maps.Keys(v.Secrets)) {
 		flags = append(flags, "--secret", "id="+id+",src="+v.path(v.Secrets[id]))
 	}
-	for flag, wanted := range map[string]bool{"--no-cache": v.NoCache, "--pull": v.Pull} {
-		if wanted {
-			flags = append(flags, flag)
-		}
+	if v.NoCache {
+		flags = append(flags, "--no-cache")
+	}
+	if v.Pull {
+		flags = append(flags, "--pull")
 	}
 	if v.template.mountSSH {
 		flags = append(flags, "--ssh", "default")
