@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -65,9 +66,12 @@ func (p *remotePlace) explain(err error) error {
 	if silent, ok := errors.AsType[*silentError](err); ok {
 		return lofn.Errorf(lofn.Unavailable, "%s has sent nothing for %s: try again later", host, silent.after)
 	}
-	refusal, ok := errors.AsType[*transport.Error](err)
+	refusal, answered := errors.AsType[*transport.Error](err)
+	_, unreachable := errors.AsType[*net.OpError](err)
 	switch {
-	case !ok:
+	case unreachable:
+		return lofn.Errorf(lofn.Unavailable, "%s cannot be reached: %w: name another with --base, such as oci:FOLDER or tar:FILE with an image that was fetched elsewhere", host, err)
+	case !answered:
 		return coded(lofn.Unavailable, err)
 	case refusal.StatusCode == http.StatusUnauthorized || refusal.StatusCode == http.StatusForbidden:
 		return lofn.Errorf(lofn.Unauthenticated, "%s refuses access (%d): check the name, and log in with docker login, podman login or the like", host, refusal.StatusCode)

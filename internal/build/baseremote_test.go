@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -209,6 +210,19 @@ func TestBadRegistries(t *testing.T) {
 	}
 }
 
+func TestRegistryThatIsNotThere(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := listener.Addr().String()
+	_ = listener.Close()
+	_, err = build.Build(context.Background(), containerRequest(t, "bash-streaming", host+"/bash:5"))
+	if lofn.CodeOf(err) != lofn.Unavailable || !strings.Contains(err.Error(), host+" cannot be reached: ") || !strings.Contains(err.Error(), "connection refused: name another with --base") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCredentialsOfPodman(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("DOCKER_CONFIG", "")
@@ -336,7 +350,7 @@ func TestSeveralPlatformsOfAnInterpreter(t *testing.T) {
 	}
 	write(t, req.Dir, "fn/tool", "\x7fELF\x02\x01\x01"+strings.Repeat("\x00", 9)+"\x02\x00\xb7\x00"+"rest")
 	_, err := build.Build(context.Background(), req)
-	if err == nil || !strings.Contains(err.Error(), "machine code for arm64, and the image is for linux/amd64: build it on a machine of that kind") {
+	if err == nil || !strings.Contains(err.Error(), "machine code for arm64 (/home/app/function/tool), and the image is for linux/amd64: build it on a machine of that kind") {
 		t.Errorf("got %v", err)
 	}
 }

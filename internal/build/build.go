@@ -214,7 +214,11 @@ func (req *Request) build(ctx context.Context, t *Template) (Result, error) {
 		return Result{}, lofn.Errorf(lofn.Invalid, "function %q: %w", req.Name, err)
 	}
 	if len(packages) > 0 && !t.Dockerfile {
-		log.line("the machines that run this function need the packages " + strings.Join(packages, ", "))
+		who := "the machines that run this function need"
+		if req.Runtime == lofn.RuntimeContainer {
+			who = "the base image must have"
+		}
+		log.line(who + " the packages " + strings.Join(packages, ", "))
 	}
 	all, err := req.collect(t)
 	if err != nil {

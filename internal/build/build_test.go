@@ -261,7 +261,7 @@ func TestMachineCodeForAnotherProcessorIsRefused(t *testing.T) {
 	write(t, dir, "fn/tool", "\x7fELF\x02\x01\x01"+strings.Repeat("\x00", 9)+"\x02\x00\xb7\x00"+"rest")
 	req := build.Request{Name: "fn", Lang: "bash", Handler: "./fn", Dir: dir, Images: openImages(t), Platforms: []string{"linux/amd64"}}
 	_, err := build.Build(context.Background(), req)
-	if err == nil || !strings.Contains(err.Error(), "machine code for arm64, and the image is for linux/amd64") {
+	if err == nil || !strings.Contains(err.Error(), "machine code for arm64 (/home/app/function/tool), and the image is for linux/amd64") {
 		t.Errorf("got %v", err)
 	}
 	req.Platforms = []string{"linux/arm64"}

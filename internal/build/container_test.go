@@ -305,7 +305,7 @@ func TestInterpreterOfTheBase(t *testing.T) {
 	}{
 		"same version, machine code":    {mine + ".9", true, "", ""},
 		"other version, no code":        {"3.99.1", false, "has python3 3.99, and this machine, which installed and tested, has " + mine, ""},
-		"other version, machine code":   {"3.99.1", true, "", "installed for python3 " + mine + " of this machine, and base image"},
+		"other version, machine code":   {"3.99.1", true, "", "machine code (/home/app/function/native.so), which was installed for python3 " + mine + " of this machine, and base image"},
 		"unknown version, machine code": {"", true, "does not say which version it has", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

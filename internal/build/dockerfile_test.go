@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"lofn"
 	"lofn/internal/build"
@@ -142,8 +144,8 @@ func storage(t *testing.T) {
 func TestRealBuilders(t *testing.T) {
 	unlessShort(t)
 	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		t.Skip("needs busybox (Debian: busybox-static) on this machine")
+	if err != nil || !isStatic(t, busybox) {
+		t.Skip("needs a static busybox (Debian: busybox-static) on this machine")
 	}
 	for _, builder := range build.Builders() {
 		t.Run(builder, func(t *testing.T) {
@@ -188,9 +190,43 @@ CMD ["fwatchdog"]
 					t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
 				}
 			}
+			forTwo(t, req)
 			breakIt(t, req)
 		})
 	}
+}
+
+// forTwo builds for two processors, which needs no emulation if nothing runs.
+func forTwo(t *testing.T, req build.Request) {
+	t.Helper()
+	write(t, req.Dir, "template/boxed/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY entry.txt /$TARGETARCH\n")
+	req.Image, req.Platforms = "prefix/two:1", []string{"linux/amd64", "linux/arm64"}
+	host, _ := serveRegistry(t, inMemory(), nil)
+	result := mustBuild(t, req)
+	if digest, err := build.Push(context.Background(), req.Images, req.Image, build.PushOptions{Gateway: "http://" + host}); err != nil || digest != result.Digest {
+		t.Fatalf("pushed %s, %v, built %s", digest, err, result.Digest)
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		image, err := remote.Image(reference(t, host+"/prefix/two:1"), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: arch}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		root := t.TempDir()
+		extract(t, image, root)
+		if _, err := os.Stat(filepath.Join(root, arch)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func isStatic(t *testing.T, file string) bool {
+	t.Helper()
+	program, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	return program.Section(".interp") == nil
 }
 
 // breakIt builds with a step that fails.

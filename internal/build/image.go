@@ -142,13 +142,14 @@ func (v *variant) containerConfig() (v1.Config, error) {
 	return c, nil
 }
 
-func machines(layers []layer) []string {
-	var all []string
+// machines are the processors that machine code in the layers is for, each with
+// a file that has some.
+func machines(layers []layer) map[string]string {
+	all := map[string]string{}
 	for _, l := range layers {
-		all = append(all, l.Machines...)
+		maps.Copy(all, l.Machines)
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
 
 func environ(variables map[string]string) []string {

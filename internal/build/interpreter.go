@@ -65,8 +65,9 @@ func (r *runner) abiVersion(ctx context.Context, variable string) (string, error
 }
 
 // fitsBase compares the machine's interpreters, for which packages were
-// installed, with those of the base image.
-func (v *variant) fitsBase(ctx context.Context, run *runner, hasCode bool) error {
+// installed, with those of the base image. code is a file of the function's with
+// machine code, if there is one.
+func (v *variant) fitsBase(ctx context.Context, run *runner, code string) error {
 	variables, err := v.base.variables()
 	if err != nil {
 		return err
@@ -83,11 +84,11 @@ func (v *variant) fitsBase(ctx context.Context, run *runner, hasCode bool) error
 		theirs := t.ABI.short(variables[t.ABI.Variable])
 		switch {
 		case theirs == mine:
-		case theirs == "" && hasCode:
-			v.log.line("the function has machine code for " + t.Program + " " + mine + " of this machine, and base image " + v.base.name + " does not say which version it has: see that it is the same")
-		case theirs != "" && hasCode:
-			return lofn.Errorf(lofn.Invalid, "it has packages with machine code, which were installed for %s %s of this machine, and base image %s has %s: take a base image with %s, or build on a machine with %s",
-				t.Program, mine, v.base.name, theirs, mine, theirs)
+		case theirs == "" && code != "":
+			v.log.line("the function has machine code (" + code + ") for " + t.Program + " " + mine + " of this machine, and base image " + v.base.name + " does not say which version it has: see that it is the same")
+		case theirs != "" && code != "":
+			return lofn.Errorf(lofn.Invalid, "it has machine code (%s), which was installed for %s %s of this machine, and base image %s has %s: take a base image with %s, or build on a machine with %s",
+				code, t.Program, mine, v.base.name, theirs, mine, theirs)
 		case theirs != "":
 			v.log.line("base image " + v.base.name + " has " + t.Program + " " + theirs + ", and this machine, which installed and tested, has " + mine)
 		}

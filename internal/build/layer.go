@@ -13,7 +13,6 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -33,8 +32,8 @@ type layer struct {
 	DiffID v1.Hash `json:"diffID"`
 	Size   int64   `json:"size"`
 	// Machines are the processors that machine code in the layer is for, as in
-	// runtime.GOARCH.
-	Machines []string `json:"machines,omitempty"`
+	// runtime.GOARCH, each with a file that has some.
+	Machines map[string]string `json:"machines,omitempty"`
 }
 
 // packer writes a layer: the same content gives the same bytes, whoever packs
@@ -42,7 +41,7 @@ type layer struct {
 type packer struct {
 	tar      *tar.Writer
 	time     time.Time
-	machines map[string]bool
+	machines map[string]string
 	written  map[string]bool
 }
 
@@ -56,12 +55,12 @@ func pack(w io.Writer, at time.Time, fill func(*packer) error) (layer, error) {
 	if err != nil {
 		return layer{}, err
 	}
-	p := &packer{tar: tar.NewWriter(io.MultiWriter(zip, plain)), time: at, machines: map[string]bool{}, written: map[string]bool{}}
+	p := &packer{tar: tar.NewWriter(io.MultiWriter(zip, plain)), time: at, machines: map[string]string{}, written: map[string]bool{}}
 	err = fill(p)
 	if err := errors.Join(err, p.tar.Close(), zip.Close()); err != nil {
 		return layer{}, err
 	}
-	return layer{Digest: digestOf(compressed), DiffID: digestOf(plain), Size: size.n, Machines: slices.Sorted(maps.Keys(p.machines))}, nil
+	return layer{Digest: digestOf(compressed), DiffID: digestOf(plain), Size: size.n, Machines: p.machines}, nil
 }
 
 func digestOf(h hash.Hash) v1.Hash {
@@ -169,8 +168,8 @@ func (p *packer) addFile(file, to string, info fs.FileInfo) error {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	if machine := machineOf(start[:n]); machine != "" {
-		p.machines[machine] = true
+	if machine := machineOf(start[:n]); machine != "" && p.machines[machine] == "" {
+		p.machines[machine] = "/" + to
 	}
 	_, err = io.Copy(p.tar, io.MultiReader(bytes.NewReader(start[:n]), in))
 	return err

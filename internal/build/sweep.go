@@ -35,6 +35,9 @@ func (s *Images) sweepBefore(limit time.Time) error {
 	if err != nil {
 		return err
 	}
+	if err := s.sweepWork(limit.Add(-workGrace)); err != nil {
+		return err
+	}
 	err = filepath.WalkDir(s.file("blobs"), func(file string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || used[d.Name()] {
 			return err
@@ -46,6 +49,27 @@ func (s *Images) sweepBefore(limit time.Time) error {
 	})
 	if err != nil {
 		return lofn.Errorf(lofn.Invalid, "image store: %w", err)
+	}
+	return nil
+}
+
+// workGrace is how much longer a folder stays that somebody works in.
+const workGrace = 24 * time.Hour
+
+// sweepWork removes what processes that were killed have left.
+func (s *Images) sweepWork(limit time.Time) error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return lofn.Errorf(lofn.Invalid, "image store: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !e.IsDir() || e.Name() == "blobs" || info.ModTime().After(limit) {
+			continue
+		}
+		if err := os.RemoveAll(s.file(e.Name())); err != nil {
+			return lofn.Errorf(lofn.Invalid, "image store: %w", err)
+		}
 	}
 	return nil
 }

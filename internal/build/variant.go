@@ -215,12 +215,13 @@ func (v *variant) make(ctx context.Context) (v1.Image, error) {
 // for itself.
 func (v *variant) fits(ctx context.Context, run *runner, layers []layer) error {
 	machines := machines(layers)
-	if len(machines) > 0 && !slices.Contains(machines, v.platform.Architecture) {
-		return lofn.Errorf(lofn.Invalid, "its files have machine code for %s, and the image is for %s: build it on a machine of that kind",
-			strings.Join(machines, ", "), v.platform)
+	if _, fits := machines[v.platform.Architecture]; len(machines) > 0 && !fits {
+		others := slices.Sorted(maps.Keys(machines))
+		return lofn.Errorf(lofn.Invalid, "its files have machine code for %s (%s), and the image is for %s: build it on a machine of that kind",
+			strings.Join(others, ", "), machines[others[0]], v.platform)
 	}
 	if v.base == nil {
 		return nil
 	}
-	return v.fitsBase(ctx, run, len(machines) > 0)
+	return v.fitsBase(ctx, run, machines[v.platform.Architecture])
 }
