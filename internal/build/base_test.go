@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -203,12 +204,28 @@ func nothingHalf(t *testing.T, dir string) {
 	}
 }
 
+// dateBack makes everything below the paths two hours old.
+func dateBack(t *testing.T, paths ...string) {
+	t.Helper()
+	old := time.Now().Add(-2 * time.Hour)
+	for _, root := range paths {
+		err := filepath.WalkDir(root, func(file string, _ fs.DirEntry, err error) error { return errors.Join(err, os.Chtimes(file, old, old)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // An archive is imported once, until it changes.
 func TestArchiveIsKept(t *testing.T) {
 	mine := baseImage(t, runtime.GOARCH)
 	file := savedTo(t, map[string]v1.Image{"python:3": mine})
-	req, log := containerRequest(t, "bash-streaming", "tar:"+file), &lines{}
-	req.Log = log
+	req, log, dir := containerRequest(t, "bash-streaming", "tar:"+file), &lines{}, t.TempDir()
+	images, err := build.OpenImages(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Log, req.Images = log, images
 	result := mustBuildLogged(t, req)
 	if !log.has("base image: ") {
 		t.Errorf("nothing was read: %q", log.text)
@@ -216,6 +233,14 @@ func TestArchiveIsKept(t *testing.T) {
 	req.NoCache, log.text = true, nil
 	if again := mustBuildLogged(t, req); again.Digest != result.Digest || log.has("base image: ") {
 		t.Errorf("it was read again: %s, %q", again.Digest, log.text)
+	}
+	before := log.text
+	dateBack(t, filepath.Join(dir, "blobs"), filepath.Join(dir, "swept"))
+	if _, err := images.Put("other:latest", randomImage(t)); err != nil { // sweeps
+		t.Fatal(err)
+	}
+	if swept := mustBuildLogged(t, req); swept.Digest != result.Digest || len(log.text) == len(before) || log.has("base image: ") {
+		t.Errorf("it was not kept over a sweep: %q", log.text)
 	}
 	other := baseImage(t, runtime.GOARCH, "CHANGED=1")
 	if err := os.Rename(savedTo(t, map[string]v1.Image{"python:3": other}), file); err != nil {

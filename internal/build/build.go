@@ -209,16 +209,9 @@ func (req *Request) build(ctx context.Context, t *Template) (Result, error) {
 	if t.Notice != "" {
 		log.line(t.Notice)
 	}
-	packages, err := t.packages(req.Options)
+	packages, err := req.packages(t, log)
 	if err != nil {
-		return Result{}, lofn.Errorf(lofn.Invalid, "function %q: %w", req.Name, err)
-	}
-	if len(packages) > 0 && !t.Dockerfile {
-		who := "the machines that run this function need"
-		if req.Runtime == lofn.RuntimeContainer {
-			who = "the base image must have"
-		}
-		log.line(who + " the packages " + strings.Join(packages, ", "))
+		return Result{}, err
 	}
 	all, err := req.collect(t)
 	if err != nil {
@@ -246,4 +239,21 @@ func (req *Request) build(ctx context.Context, t *Template) (Result, error) {
 	stored, err := req.Images.put(req.Image, made, inputs)
 	result.Digest, result.Size = stored.Digest, stored.Size
 	return result, err
+}
+
+// packages returns the operating system's packages that the function's build
+// options stand for, and says who has to have them, if it is not the builder.
+func (req *Request) packages(t *Template, log *logger) ([]string, error) {
+	packages, err := t.packages(req.Options)
+	if err != nil {
+		return nil, lofn.Errorf(lofn.Invalid, "function %q: %w", req.Name, err)
+	}
+	if len(packages) > 0 && !t.Dockerfile {
+		who := "the machines that run this function need"
+		if req.Runtime == lofn.RuntimeContainer {
+			who = "the base image must have"
+		}
+		log.line(who + " the packages " + strings.Join(packages, ", "))
+	}
+	return packages, nil
 }

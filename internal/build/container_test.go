@@ -29,18 +29,21 @@ import (
 	"lofn/internal/build"
 )
 
-// watchdogs is a folder with the real fwatchdog, for this machine and another.
-var watchdogs = sync.OnceValues(func() (string, error) {
-	folder, err := os.MkdirTemp("", "lofn-fwatchdog-")
+// compiled is a folder with a program as fwatchdog, for this machine and another.
+func compiled(program string) (folder string, err error) {
+	folder, err = os.MkdirTemp("", "lofn-fwatchdog-")
 	for _, arch := range []string{"amd64", "arm64"} {
 		if err == nil {
-			cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(folder, "fwatchdog-linux-"+arch), "lofn/cmd/fwatchdog")
+			cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(folder, "fwatchdog-linux-"+arch), program)
 			cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 			err = cmd.Run()
 		}
 	}
 	return folder, err
-})
+}
+
+// watchdogs stand in for fwatchdog in images that are not run: they are small.
+var watchdogs = sync.OnceValues(func() (string, error) { return compiled("testdata/nothing/main.go") })
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -243,6 +246,11 @@ func TestBaseByBuildArgument(t *testing.T) {
 func TestGoOnScratch(t *testing.T) {
 	unlessShort(t)
 	req := containerRequest(t, "golang-middleware", "")
+	var err error
+	if req.Watchdogs, err = compiled("lofn/cmd/fwatchdog"); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(req.Watchdogs)
 	image, config := get(t, req.Images, mustBuild(t, req).Image)
 	root := t.TempDir()
 	extract(t, image, root)

@@ -184,30 +184,40 @@ func (v *variant) make(ctx context.Context) (v1.Image, error) {
 	if err := f.assemble(v.sources, kept.outputs); err != nil || v.Shrinkwrap {
 		return nil, err
 	}
-	if err := f.checkTools(ctx, run); err != nil {
+	if err := f.work(ctx, run, kept); err != nil {
 		return nil, err
 	}
-	err = f.runSteps(ctx, run, kept)
+	image, err := v.packed(ctx, f, run, kept)
+	if err != nil {
+		return nil, lofn.Errorf(lofn.CodeOf(err), "function %q: image: %w", v.Name, err)
+	}
+	return image, nil
+}
+
+// work runs the recipe's steps.
+func (f *folder) work(ctx context.Context, run *runner, kept keptSteps) error {
+	if err := f.checkTools(ctx, run); err != nil {
+		return err
+	}
+	err := f.runSteps(ctx, run, kept)
 	// Written down even if a step failed, so that a slip in the handler does
 	// not cost the installed dependencies.
 	if memoErr := f.writeMemo(); err == nil {
 		err = memoErr
 	}
+	return err
+}
+
+// packed makes the image of what the steps have made.
+func (v *variant) packed(ctx context.Context, f *folder, run *runner, kept keptSteps) (v1.Image, error) {
+	layers, err := v.pack(f, kept)
 	if err != nil {
 		return nil, err
 	}
-	layers, err := v.pack(f, kept)
-	if err != nil {
-		return nil, lofn.Errorf(lofn.CodeOf(err), "function %q: image: %w", v.Name, err)
-	}
 	if err := v.fits(ctx, run, layers); err != nil {
-		return nil, lofn.Errorf(lofn.CodeOf(err), "function %q: %w", v.Name, err)
+		return nil, err
 	}
-	image, err := v.image(f, layers)
-	if err != nil {
-		return nil, lofn.Errorf(lofn.CodeOf(err), "function %q: image: %w", v.Name, err)
-	}
-	return image, nil
+	return v.image(f, layers)
 }
 
 // fits looks at the machine code in a function's layers: files for other
