@@ -1,6 +1,10 @@
 package lofn
 
-import "strings"
+import (
+	"context"
+	"io"
+	"strings"
+)
 
 // Image is a function's image, unpacked on this machine.
 type Image struct {
@@ -31,6 +35,18 @@ func (i Image) Defaults() map[string]string {
 		}
 	}
 	return defaults
+}
+
+// RemoteImage is an image as a registry has it.
+type RemoteImage struct {
+	// Manifest is the image's manifest, byte by byte, and MediaType what it says
+	// that it is: an image for one platform, never an index of several.
+	Manifest  []byte
+	MediaType string
+	// Blob reads what the manifest refers to: the configuration, or a layer, as
+	// compressed as it is there. Reading ends with an error if it is not what
+	// the digest says. It is safe for concurrent use; errors have a code.
+	Blob func(ctx context.Context, digest string) (io.ReadCloser, error)
 }
 
 // LabelRuntime is the image label by which `lofn build` says what the image

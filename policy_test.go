@@ -68,6 +68,10 @@ var partImports = map[string][]string{
 
 	"internal/watchdog": {"internal/http1"},
 
+	// Both bring an image here once for all replicas that wait for it.
+	"internal/registry":                    {"internal/flight"},
+	"internal/provider/containerd/content": {"internal/flight"},
+
 	// The two queues are the same rules over different logs.
 	"internal/queue/mem":       {"internal/queue/ledger"},
 	"internal/queue/jetstream": {"internal/queue/ledger"},
@@ -119,7 +123,7 @@ func TestImportsFormAStar(t *testing.T) {
 // standard library and this module: the vocabulary, the engines and the client.
 var standardOnly = []string{
 	".", "client", "internal/invoke", "internal/pool", "internal/scale", "internal/simulate", "internal/deploy", "internal/queue", "internal/watchdog", "internal/logstore",
-	"internal/problem", "internal/outcome", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/http1", "internal/certs", "internal/handover", "internal/promquery", "cmd/fwatchdog",
+	"internal/problem", "internal/outcome", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/flight", "internal/http1", "internal/certs", "internal/handover", "internal/promquery", "cmd/fwatchdog",
 }
 
 func TestEnginesUseTheStandardLibraryOnly(t *testing.T) {

@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"lofn"
+	"lofn/internal/flight"
 )
 
 // ImagesConfig is what Images needs.
@@ -41,9 +41,7 @@ type Images struct {
 	hosts    []string
 	dir      string
 	log      *slog.Logger
-
-	mu      sync.Mutex
-	flights map[string]*flight
+	unpacks  flight.Group[lofn.Image]
 }
 
 // Names inside Images' folder. What begins with a dot is unfinished, or being
@@ -56,7 +54,7 @@ const (
 
 // NewImages opens the folder, and clears what an earlier process left behind.
 func NewImages(cfg ImagesConfig) (*Images, error) {
-	im := &Images{registry: cfg.Registry, hosts: cfg.Hosts, dir: cfg.Dir, log: cfg.Log, flights: make(map[string]*flight)}
+	im := &Images{registry: cfg.Registry, hosts: cfg.Hosts, dir: cfg.Dir, log: cfg.Log}
 	err := os.MkdirAll(cfg.Dir, 0o755)
 	if err == nil {
 		// Functions run as other users and read through this folder.
@@ -92,7 +90,15 @@ func (im *Images) clearUnfinished() error {
 // this machine. Errors have code Invalid if the name is at fault or there is no
 // such image, and Unavailable if its registry is.
 func (im *Images) Resolve(ctx context.Context, name string) (lofn.Image, error) {
-	r, err := im.parse(name)
+	return im.ResolveWith(ctx, name, nil)
+}
+
+// ResolveWith is Resolve with credentials for registries: the content of a
+// config.json of Docker's, or an auth.json of Podman's. Where they say nothing
+// about the image's registry, and if there are none, it is the files on this
+// machine that count.
+func (im *Images) ResolveWith(ctx context.Context, name string, credentials []byte) (lofn.Image, error) {
+	r, err := im.parse(name, credentials)
 	if err != nil {
 		return lofn.Image{}, err
 	}
@@ -119,21 +125,25 @@ func (im *Images) Unpack(ctx context.Context, name, digest string) (lofn.Image, 
 	if !digestPattern.MatchString(digest) {
 		return lofn.Image{}, lofn.Errorf(lofn.Invalid, "image: %q is not a digest: it is sha256: and 64 hexadecimal digits", digest)
 	}
-	r, err := im.parse(name)
+	r, err := im.parse(name, nil)
 	if err != nil {
 		return lofn.Image{}, err
 	}
 	if image, err := im.unpacked(digest); !errors.Is(err, fs.ErrNotExist) {
 		return image, err
 	}
-	return im.join(ctx, digest, func(ctx context.Context) (lofn.Image, error) {
+	image, err := im.unpacks.Join(ctx, digest, func(ctx context.Context, _ func(string)) (lofn.Image, error) {
 		// Another flight may have landed since.
 		if image, err := im.unpacked(digest); !errors.Is(err, fs.ErrNotExist) {
 			return image, err
 		}
 		r.Reference = r.Context().Digest(digest)
 		return im.fetch(ctx, r, digest)
-	})
+	}, nil)
+	if err != nil && err == ctx.Err() {
+		return image, lofn.Errorf(lofn.DeadlineExceeded, "image: %q was not unpacked in time: %w", name, err)
+	}
+	return image, err
 }
 
 var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
@@ -198,10 +208,10 @@ func (im *Images) remove(digest string) error {
 	if err != nil {
 		return err
 	}
-	im.mu.Lock()
-	if im.flights[digest] == nil {
-		err = os.Rename(im.path(digest), filepath.Join(doomed, "image"))
-	}
-	im.mu.Unlock()
+	im.unpacks.Flying(digest, func(flying bool) {
+		if !flying {
+			err = os.Rename(im.path(digest), filepath.Join(doomed, "image"))
+		}
+	})
 	return errors.Join(err, os.RemoveAll(doomed))
 }

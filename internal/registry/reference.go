@@ -28,11 +28,12 @@ type reference struct {
 	wrote    string
 	builtIn  bool
 	registry http.Handler
+	keys     authn.Keychain
 }
 
 // parse reads a name as Docker does, except that without a registry's host it
 // means the built-in registry.
-func (im *Images) parse(wrote string) (reference, error) {
+func (im *Images) parse(wrote string, credentials []byte) (reference, error) {
 	parsed, err := name.ParseReference(wrote, name.WithDefaultRegistry(builtIn))
 	if err != nil {
 		return reference{}, lofn.Errorf(lofn.Invalid, "image: %q is not an image's name: use [registry/]name[:tag] in lower case, such as echo:1.0: %w", wrote, err)
@@ -41,11 +42,16 @@ func (im *Images) parse(wrote string) (reference, error) {
 	if strings.Trim(host, ".:") == "" {
 		return reference{}, lofn.Errorf(lofn.Invalid, "image: %q is not an image's name: %q is no host", wrote, host)
 	}
+	keys, err := parseCredentials(credentials)
+	if err != nil {
+		return reference{}, lofn.Errorf(lofn.Invalid, "image: %q: %w", wrote, err)
+	}
 	return reference{
 		Reference: parsed,
 		wrote:     wrote,
 		builtIn:   host == builtIn || slices.Contains(im.hosts, host),
 		registry:  im.registry,
+		keys:      keys,
 	}, nil
 }
 
@@ -54,7 +60,7 @@ func (r reference) options(ctx context.Context) []remote.Option {
 	platform := v1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
 	common := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithUserAgent("lofn")}
 	if !r.builtIn {
-		return append(common, remote.WithAuthFromKeychain(authn.DefaultKeychain))
+		return append(common, remote.WithAuthFromKeychain(r.keys))
 	}
 	// A retry helps against a bad network, and here is none.
 	once := remote.Backoff{Steps: 1}

@@ -275,6 +275,13 @@ func (f *Fleet) Resume() {
 	}
 }
 
+// Paused reports whether the Fleet is paused.
+func (f *Fleet) Paused() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.paused()
+}
+
 // paused is called with the lock held.
 func (f *Fleet) paused() bool {
 	select {

@@ -8,17 +8,17 @@ import (
 	"time"
 
 	"lofn"
-	"lofn/internal/provider/process"
+	"lofn/internal/provider/fleet"
 )
 
 // consumption returns what is counted for a function, and whether anything is.
-func (r *rig) consumption(fn lofn.Function) (process.Consumption, bool) {
+func (r *rig) consumption(fn lofn.Function) (fleet.Consumption, bool) {
 	for _, c := range r.Consumption() {
 		if c.Function == fn.Ref {
 			return c, true
 		}
 	}
-	return process.Consumption{}, false
+	return fleet.Consumption{}, false
 }
 
 // busy is a shell script that is busy for some milliseconds.

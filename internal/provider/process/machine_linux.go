@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lofn"
+	"lofn/internal/provider/fleet"
 	"lofn/internal/watchdog"
 )
 
@@ -32,7 +33,7 @@ type linux struct {
 	// path is the PATH of functions that bring none.
 	path    string
 	run     *runDir
-	buffers *buffers
+	buffers *fleet.Buffers
 	// null is what servers have as their standard input.
 	null    *os.File
 	notices *notices
@@ -45,7 +46,7 @@ type linux struct {
 type nested struct{ uid, gid int }
 
 func newMachine(c Config) (machine, error) {
-	m := &linux{Config: c, ports: ports{used: make(map[int]bool)}, buffers: newBuffers(), processes: processBound()}
+	m := &linux{Config: c, ports: ports{used: make(map[int]bool)}, buffers: fleet.NewBuffers(), processes: processBound()}
 	// What whoever started the platform left open is not for functions. A
 	// kernel before 5.11 does not know the call; then it stays as it was.
 	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)

@@ -28,11 +28,10 @@ type Provider struct {
 	// newer one.
 	syncing sync.Mutex
 
+	meter *fleet.Meter
+
 	mu       sync.Mutex
 	replicas map[string]running
-	samples  map[lofn.Ref]sample
-	// spent is the CPU time of replicas that have ended.
-	spent map[lofn.Ref]time.Duration
 	// synced counts secret updates: a replica that read its secrets before one
 	// and was not among the running ones yet reads them again.
 	synced int
@@ -62,9 +61,7 @@ type instance interface {
 type running struct {
 	instance
 	*program
-	since time.Time
-	// cpu is the most CPU time that it was seen to have used.
-	cpu time.Duration
+	metered *fleet.Metered
 }
 
 // New returns a provider on which nothing runs. It clears away what earlier
@@ -86,7 +83,7 @@ func New(c Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provider{config: c, machine: m, replicas: make(map[string]running), samples: make(map[lofn.Ref]sample), spent: make(map[lofn.Ref]time.Duration)}
+	p := &Provider{config: c, machine: m, meter: fleet.NewMeter(), replicas: make(map[string]running)}
 	p.Fleet = fleet.New(fleet.Config{
 		Starter: starter{p}, Drain: c.Drain, MaxStarts: c.MaxStarts, Started: c.Started, Log: c.Log,
 		Failed: func(fn lofn.Ref, id, reason string) { c.Logs.Append(fn, id, "lofn: "+reason) },
@@ -184,6 +181,17 @@ func (p *Provider) SyncSecret(ctx context.Context, namespace, name string) error
 	return errors.Join(failures...)
 }
 
+// Usage implements lofn.UsageReporter.
+func (p *Provider) Usage(_ context.Context, ref lofn.Ref) (lofn.Usage, error) {
+	return p.meter.Usage(ref), nil
+}
+
+// Consumption returns what each function consumed that has or had a replica.
+func (p *Provider) Consumption() []fleet.Consumption { return p.meter.Consumption() }
+
+// Forget drops what was counted for a function that was removed.
+func (p *Provider) Forget(ref lofn.Ref) { p.meter.Forget(ref) }
+
 // Digests returns the images that replicas run from.
 func (p *Provider) Digests() []string {
 	p.mu.Lock()
@@ -256,7 +264,7 @@ func (s starter) enlist(ctx context.Context, i instance, p *program, synced int)
 	s.mu.Lock()
 	over, stale := p.over, len(p.secrets) > 0 && synced != s.synced
 	if !over {
-		s.replicas[p.id] = running{instance: i, program: p, since: time.Now()}
+		s.replicas[p.id] = running{instance: i, program: p, metered: s.meter.Begin(p.fn.Ref, i.consumed)}
 	}
 	s.mu.Unlock()
 	if over {
@@ -280,9 +288,9 @@ func (s starter) strike(p *program, cpu time.Duration) {
 	p.over = true
 	// Under the same ID the replica may have been started again already.
 	if r := s.replicas[p.id]; r.program == p {
-		cpu = max(cpu, r.cpu)
 		delete(s.replicas, p.id)
-		delete(s.samples, p.fn.Ref)
+		s.meter.End(r.metered, cpu)
+		return
 	}
-	s.spent[p.fn.Ref] += cpu
+	s.meter.Spend(p.fn.Ref, cpu)
 }

@@ -1,16 +1,13 @@
 package process
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
-	"slices"
-	"strings"
-	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"lofn/internal/provider/fleet"
 )
 
 // pump moves what a process writes to its log, and remembers the end of it.
@@ -18,18 +15,8 @@ type pump struct {
 	from *os.File
 	to   io.WriteCloser
 	done chan struct{}
-	// last is the end of the output; it is complete once done is closed.
-	last []byte
-}
-
-// remembered is how much of the end of the output is kept.
-const remembered = 4096
-
-// buffers are shared: a function that is silent needs none.
-type buffers struct{ pool sync.Pool }
-
-func newBuffers() *buffers {
-	return &buffers{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}}
+	// tail is complete once done is closed.
+	tail fleet.Tail
 }
 
 // newPump returns a pump and the file that a process shall write to.
@@ -48,69 +35,9 @@ func newPump(to io.WriteCloser) (*pump, *os.File, error) {
 }
 
 // run moves bytes until all writers have closed the pipe.
-func (p *pump) run(b *buffers) {
+func (p *pump) run(b *fleet.Buffers) {
 	defer close(p.done)
 	defer p.to.Close()
 	defer p.from.Close()
-	conn, err := p.from.SyscallConn()
-	if err != nil {
-		return
-	}
-	for p.move(conn, b) {
-	}
-}
-
-// move waits for output and moves what there is; false at the end. It takes a
-// buffer only when there is something to read.
-func (p *pump) move(conn syscall.RawConn, b *buffers) bool {
-	n := 0
-	var buffer *[]byte
-	err := conn.Read(func(fd uintptr) bool {
-		buffer = b.pool.Get().(*[]byte)
-		var err error
-		for {
-			n, err = syscall.Read(int(fd), *buffer)
-			if err != syscall.EINTR {
-				break
-			}
-		}
-		if err == syscall.EAGAIN {
-			b.pool.Put(buffer)
-			return false
-		}
-		return true
-	})
-	if err != nil {
-		return false
-	}
-	defer b.pool.Put(buffer)
-	if n <= 0 {
-		return false
-	}
-	p.keep((*buffer)[:n])
-	// A log that cannot be written must not stop the function.
-	_, _ = p.to.Write((*buffer)[:n])
-	return true
-}
-
-func (p *pump) keep(b []byte) {
-	p.last = append(p.last, b[max(0, len(b)-remembered):]...)
-	if over := len(p.last) - remembered; over > 0 {
-		p.last = append(p.last[:0], p.last[over:]...)
-	}
-}
-
-// lastWords is the line that best says why the process ended: the last one that
-// speaks of an error, or else the last that is not empty. It is shortened.
-func (p *pump) lastWords() string {
-	const longest = 200
-	lines := bytes.Split(bytes.TrimSpace(p.last), []byte("\n"))
-	text := bytes.TrimSpace(lines[len(lines)-1])
-	for _, l := range slices.Backward(lines) {
-		if bytes.Contains(l, []byte("Error")) || bytes.Contains(l, []byte("error:")) || bytes.HasPrefix(l, []byte("panic:")) {
-			text = bytes.TrimSpace(l)
-			break
-		}
-	}
-	return strings.ToValidUTF8(string(text[:min(len(text), longest)]), "?")
+	b.Pump(p.from, &p.tail, p.to)
 }

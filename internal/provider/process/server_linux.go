@@ -120,7 +120,7 @@ func (s *server) end() {
 		<-s.pump.done
 	}
 	how := s.child.fate()
-	if words := s.pump.lastWords(); words != "" {
+	if words := s.pump.tail.LastWords(); words != "" {
 		how += "; last words: " + words
 	}
 	s.err = s.cell.fate(how)
