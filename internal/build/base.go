@@ -74,9 +74,12 @@ func (req *Request) openBase(ctx context.Context, name string, platform v1.Platf
 	}
 	b := &base{name: name}
 	if r, ok := from.(*remotePlace); ok {
-		b.reference = r.ref.Name()
+		b.reference = strings.Replace(r.ref.Name(), "index.docker.io/", "docker.io/", 1)
 	}
-	b.image, err = req.Images.base(ctx, from, platform, req.Pull, log)
+	b.image, err = req.Images.base(ctx, from, platform, req.Pull, func(size int64) *progress {
+		log.line("base image " + name + ": reading " + Size(size))
+		return &progress{log: log, what: "base image", total: size}
+	})
 	if err != nil {
 		return nil, lofn.Errorf(lofn.CodeOf(err), "base image %s: %w", name, err)
 	}
@@ -87,8 +90,9 @@ func (req *Request) openBase(ctx context.Context, name string, platform v1.Platf
 const annotationBase = "lofn.base"
 
 // base returns what is at a place for a platform: from the store if it has it
-// and nobody wants it fresh. Builds that want the same one wait for each other.
-func (s *Images) base(ctx context.Context, from place, platform v1.Platform, fresh bool, log *logger) (v1.Image, error) {
+// and nobody wants it fresh; else begin is told how much there is to read. Builds
+// that want the same one wait for each other.
+func (s *Images) base(ctx context.Context, from place, platform v1.Platform, fresh bool, begin func(size int64) *progress) (v1.Image, error) {
 	key := from.key() + " " + platform.String()
 	sum := sha256.Sum256([]byte(key))
 	lock, err := lockFile(s.file("base-" + hex.EncodeToString(sum[:8]) + ".lock"))
@@ -101,7 +105,7 @@ func (s *Images) base(ctx context.Context, from place, platform v1.Platform, fre
 			return image, nil
 		}
 	}
-	descriptor, err := s.fetchBase(ctx, from, platform, log)
+	descriptor, err := s.fetchBase(ctx, from, platform, begin)
 	if err != nil {
 		return nil, from.explain(err)
 	}
@@ -133,7 +137,7 @@ func (s *Images) keptBase(key string) (v1.Image, bool) {
 }
 
 // fetchBase puts what is at a place into the store, and returns it.
-func (s *Images) fetchBase(ctx context.Context, from place, platform v1.Platform, log *logger) (v1.Descriptor, error) {
+func (s *Images) fetchBase(ctx context.Context, from place, platform v1.Platform, begin func(size int64) *progress) (v1.Descriptor, error) {
 	a, done, err := from.open(ctx)
 	if err != nil {
 		return v1.Descriptor{}, err
@@ -147,11 +151,13 @@ func (s *Images) fetchBase(ctx context.Context, from place, platform v1.Platform
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	p := progress{log: log, what: "base image", total: size}
-	if err := s.writeImage(image, p.add); err != nil {
+	p := begin(size)
+	stop := p.log.stillAtIt("")
+	err = s.writeImage(image, p.add)
+	stop()
+	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	log.line("base image: " + Size(size) + " read")
 	d, err := partial.Descriptor(image)
 	if err != nil {
 		return v1.Descriptor{}, err

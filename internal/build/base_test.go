@@ -227,11 +227,11 @@ func TestArchiveIsKept(t *testing.T) {
 	}
 	req.Log, req.Images = log, images
 	result := mustBuildLogged(t, req)
-	if !log.has("base image: ") {
+	if !log.has("base image tar:") {
 		t.Errorf("nothing was read: %q", log.text)
 	}
 	req.NoCache, log.text = true, nil
-	if again := mustBuildLogged(t, req); again.Digest != result.Digest || log.has("base image: ") {
+	if again := mustBuildLogged(t, req); again.Digest != result.Digest || log.has("base image tar:") {
 		t.Errorf("it was read again: %s, %q", again.Digest, log.text)
 	}
 	before := log.text
@@ -239,14 +239,14 @@ func TestArchiveIsKept(t *testing.T) {
 	if _, err := images.Put("other:latest", randomImage(t)); err != nil { // sweeps
 		t.Fatal(err)
 	}
-	if swept := mustBuildLogged(t, req); swept.Digest != result.Digest || len(log.text) == len(before) || log.has("base image: ") {
+	if swept := mustBuildLogged(t, req); swept.Digest != result.Digest || len(log.text) == len(before) || log.has("base image tar:") {
 		t.Errorf("it was not kept over a sweep: %q", log.text)
 	}
 	other := baseImage(t, runtime.GOARCH, "CHANGED=1")
 	if err := os.Rename(savedTo(t, map[string]v1.Image{"python:3": other}), file); err != nil {
 		t.Fatal(err)
 	}
-	if changed := mustBuildLogged(t, req); changed.Digest == result.Digest || !log.has("base image: ") {
+	if changed := mustBuildLogged(t, req); changed.Digest == result.Digest || !log.has("base image tar:") {
 		t.Error("the change goes unnoticed")
 	}
 }

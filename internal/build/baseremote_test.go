@@ -102,7 +102,7 @@ func TestBaseFromARegistryIsFetchedOnce(t *testing.T) {
 	req, progress := containerRequest(t, "bash-streaming", host+"/bases/bash:5"), &lines{}
 	req.Log = progress
 	result := mustBuildLogged(t, req)
-	if !progress.has("base image: ") {
+	if !progress.has("base image " + host + "/bases/bash:5: reading ") {
 		t.Errorf("no word of the base image: %q", progress.text)
 	}
 	standsOn(t, req.Images, result, baseImage(t, runtime.GOARCH))

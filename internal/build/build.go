@@ -131,8 +131,6 @@ func (req *Request) template() (*Template, error) {
 		return nil, lofn.Errorf(lofn.Unimplemented, "function %q: %w", req.Name, t.notForProcesses())
 	case t.Dockerfile:
 		req.Runtime = lofn.RuntimeContainer
-	case req.Builder != "":
-		return nil, lofn.Errorf(lofn.Invalid, "function %q: builder: template %s needs no container builder: leave --builder out", req.Name, t.Name)
 	case req.Runtime == "":
 		req.Runtime = lofn.RuntimeProcess
 	}

@@ -204,25 +204,58 @@ func checkLayers(t *testing.T, image, under v1.Image) {
 
 func TestSameInputSameContainerDigest(t *testing.T) {
 	folder := imageLayout(t, baseImage(t, runtime.GOARCH))
-	for _, base := range []string{"oci:" + folder, "scratch"} {
-		var digests []string
-		for range 2 {
-			req := containerRequest(t, "bash-streaming", base)
-			digests = append(digests, mustBuild(t, req).Digest)
-		}
-		if digests[0] != digests[1] {
-			t.Errorf("on %s: %s", base, digests)
+	for name, request := range map[string]func() build.Request{
+		"a base":  func() build.Request { return containerRequest(t, "bash-streaming", "oci:"+folder) },
+		"scratch": func() build.Request { return plainRequest(t, "scratch") },
+	} {
+		if first, second := mustBuild(t, request()).Digest, mustBuild(t, request()).Digest; first != second {
+			t.Errorf("on %s: %s and %s", name, first, second)
 		}
 	}
 }
 
-func TestUnchangedContainerIsNotBuiltAgain(t *testing.T) {
+// plainRequest is a build with a template for files that the watchdog serves by
+// itself.
+func plainRequest(t *testing.T, base string) build.Request {
+	t.Helper()
+	req := containerRequest(t, "bash-streaming", base)
+	req.Lang = "plain"
+	write(t, req.Dir, "template/plain/template.yml", "language: plain\n")
+	write(t, req.Dir, "template/plain/lofn.yml", "version: 1\nimage: {base: registry.invalid/plain:1, env: {mode: static}, layers: [{paths: {function: public}}]}\n")
+	return req
+}
+
+func TestWhatScratchCannotRun(t *testing.T) {
 	req := containerRequest(t, "bash-streaming", "scratch")
+	if _, err := build.Build(context.Background(), req); lofn.CodeOf(err) != lofn.Invalid || !strings.Contains(err.Error(), "base image scratch has no bash, which runs functions of template bash-streaming") {
+		t.Errorf("got %v", err)
+	}
+	shell, err := filepath.EvalSymlinks("/bin/sh")
+	if err != nil || isStatic(t, shell) {
+		t.Skip("needs a /bin/sh that is linked dynamically")
+	}
+	data, err := os.ReadFile(shell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req = plainRequest(t, "scratch")
+	if err := os.WriteFile(filepath.Join(req.Dir, "fn", "tool"), data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := build.Build(context.Background(), req); lofn.CodeOf(err) != lofn.Invalid || !strings.Contains(err.Error(), "/home/app/public/tool is linked dynamically, and base image scratch has no libraries") {
+		t.Errorf("got %v", err)
+	}
+	req.Base = "oci:" + imageLayout(t, baseImage(t, runtime.GOARCH))
+	mustBuild(t, req)
+}
+
+func TestUnchangedContainerIsNotBuiltAgain(t *testing.T) {
+	req := containerRequest(t, "bash-streaming", "oci:"+imageLayout(t, baseImage(t, runtime.GOARCH)))
 	first := mustBuild(t, req)
 	if again := mustBuild(t, req); !again.Cached || again.Digest != first.Digest || again.Size != first.Size {
 		t.Errorf("second build: %+v after %+v", again, first)
 	}
-	req.Base = "oci:" + imageLayout(t, baseImage(t, runtime.GOARCH))
+	req.Base = "oci:" + imageLayout(t, baseImage(t, runtime.GOARCH, "OTHER=1"))
 	if other := mustBuild(t, req); other.Cached || other.Digest == first.Digest {
 		t.Error("another base goes unnoticed")
 	}
@@ -233,7 +266,7 @@ func TestUnchangedContainerIsNotBuiltAgain(t *testing.T) {
 }
 
 func TestBaseByBuildArgument(t *testing.T) {
-	req := containerRequest(t, "bash-streaming", "")
+	req := plainRequest(t, "")
 	req.Args = map[string]string{"BASE_IMAGE": "scratch"}
 	image, _ := get(t, req.Images, mustBuild(t, req).Image)
 	if headers(t, image)[0].Name != "etc/" {

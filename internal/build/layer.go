@@ -34,6 +34,8 @@ type layer struct {
 	// Machines are the processors that machine code in the layer is for, as in
 	// runtime.GOARCH, each with a file that has some.
 	Machines map[string]string `json:"machines,omitempty"`
+	// Dynamic is a program in the layer that needs a dynamic loader, if any does.
+	Dynamic string `json:"dynamic,omitempty"`
 }
 
 // packer writes a layer: the same content gives the same bytes, whoever packs
@@ -42,6 +44,7 @@ type packer struct {
 	tar      *tar.Writer
 	time     time.Time
 	machines map[string]string
+	dynamic  string
 	written  map[string]bool
 }
 
@@ -60,7 +63,7 @@ func pack(w io.Writer, at time.Time, fill func(*packer) error) (layer, error) {
 	if err := errors.Join(err, p.tar.Close(), zip.Close()); err != nil {
 		return layer{}, err
 	}
-	return layer{Digest: digestOf(compressed), DiffID: digestOf(plain), Size: size.n, Machines: p.machines}, nil
+	return layer{Digest: digestOf(compressed), DiffID: digestOf(plain), Size: size.n, Machines: p.machines, Dynamic: p.dynamic}, nil
 }
 
 func digestOf(h hash.Hash) v1.Hash {
@@ -168,11 +171,30 @@ func (p *packer) addFile(file, to string, info fs.FileInfo) error {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	if machine := machineOf(start[:n]); machine != "" && p.machines[machine] == "" {
-		p.machines[machine] = "/" + to
+	if machine := machineOf(start[:n]); machine != "" {
+		p.code(in, machine, "/"+to, info)
 	}
 	_, err = io.Copy(p.tar, io.MultiReader(bytes.NewReader(start[:n]), in))
 	return err
+}
+
+// code notes a file with machine code.
+func (p *packer) code(file io.ReaderAt, machine, name string, info fs.FileInfo) {
+	if p.machines[machine] == "" {
+		p.machines[machine] = name
+	}
+	if p.dynamic == "" && info.Mode()&0o111 != 0 && needsLoader(file) {
+		p.dynamic = name
+	}
+}
+
+// needsLoader reports whether a program is linked dynamically.
+func needsLoader(file io.ReaderAt) bool {
+	program, err := elf.NewFile(file)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(program.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // machineOf returns the processor that a file's machine code is for, by the

@@ -1,6 +1,7 @@
 package build_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,8 @@ func gitIn(t *testing.T, dir string, args ...string) string {
 
 func TestSourceAndRevision(t *testing.T) {
 	needs(t, "git")
-	req := containerRequest(t, "bash-streaming", "scratch")
+	req := plainRequest(t, "scratch")
+	own := req.Dir
 	labels := func(result build.Result) map[string]string {
 		_, config := get(t, req.Images, result.Image)
 		return config.Config.Labels
@@ -48,8 +50,10 @@ func TestSourceAndRevision(t *testing.T) {
 	clone := filepath.Join(t.TempDir(), "clone")
 	gitIn(t, req.Dir, "clone", "-q", req.Dir, clone)
 	gitIn(t, clone, "remote", "set-url", "origin", "https://me:token@example.org/team/functions")
-	own := req.Dir
 	req.Dir, req.NoCache = clone, true
+	if err := os.CopyFS(filepath.Join(clone, "template"), os.DirFS(filepath.Join(own, "template"))); err != nil {
+		t.Fatal(err)
+	}
 	if other := mustBuild(t, req); other.Digest != first.Digest {
 		t.Errorf("the clone's image is %s, and not %s: %v", other.Digest, first.Digest, labels(other))
 	}

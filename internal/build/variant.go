@@ -81,6 +81,9 @@ func (v *variant) stand(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if program := v.template.recipe.Image.program(); name == scratch && program != "" && !strings.Contains(program, "/") {
+		return lofn.Errorf(lofn.Invalid, "base image scratch has no %s, which runs functions of template %s: take another with --base", program, v.template.Name)
+	}
 	v.base, err = v.openBase(ctx, name, v.platform, v.log)
 	return err
 }
@@ -230,8 +233,28 @@ func (v *variant) fits(ctx context.Context, run *runner, layers []layer) error {
 		return lofn.Errorf(lofn.Invalid, "its files have machine code for %s (%s), and the image is for %s: build it on a machine of that kind",
 			strings.Join(others, ", "), machines[others[0]], v.platform)
 	}
-	if v.base == nil {
+	switch {
+	case v.base == nil:
 		return nil
+	case v.base.image == nil:
+		return v.fitsScratch(layers)
 	}
 	return v.fitsBase(ctx, run, machines[v.platform.Architecture])
+}
+
+// fitsScratch refuses what would not start, with a message that speaks of
+// something else: that the program, which is there, does not exist.
+func (v *variant) fitsScratch(layers []layer) error {
+	for _, l := range layers {
+		if l.Dynamic != "" {
+			return lofn.Errorf(lofn.Invalid, "%s is linked dynamically, and base image scratch has no libraries: link it statically (in Go with CGO_ENABLED=0), or take another base with --base, such as debian:stable-slim", l.Dynamic)
+		}
+	}
+	return nil
+}
+
+// program is what the function's command line begins with; "" if there is none.
+func (r imageRecipe) program() string {
+	program, _, _ := strings.Cut(r.Env["fprocess"], " ")
+	return program
 }
