@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"slices"
 	"strings"
 	"time"
 
@@ -65,8 +64,11 @@ func findBuilder(ctx context.Context, name string) (builder, error) {
 		}
 		tried = append(tried, err.Error())
 	}
-	if name != "" && !slices.Contains(Builders(), name) {
+	switch {
+	case len(tried) == 0:
 		return builder{}, lofn.Errorf(lofn.Invalid, "builder: %q is not known: use one of %s", name, strings.Join(Builders(), ", "))
+	case name != "":
+		return builder{}, lofn.Errorf(lofn.Unavailable, "builder: %s", tried[0])
 	}
 	return builder{}, lofn.Errorf(lofn.Unavailable, "a Dockerfile needs a container builder, and none works here: %s", strings.Join(tried, "; "))
 }

@@ -127,12 +127,18 @@ func (v *variant) command(ctx context.Context, program string, args []string) er
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case err != nil && !v.log.shown() && output.tail() != "":
-		return lofn.Errorf(lofn.Invalid, "%s %s failed: %w\n%s", program, args[0], err, output.tail())
 	case err != nil:
-		return lofn.Errorf(lofn.Invalid, "%s %s failed: %w", program, args[0], err)
+		return lofn.Errorf(lofn.Invalid, "%s %s failed: %w%s", program, args[0], err, advice(builderHints(), output, v.log))
 	}
 	return nil
+}
+
+// builderHints are for what has to be set up once on a machine.
+func builderHints() []hint {
+	return []hint{
+		{"short-name", `FROM has a name without a registry, which means docker.io to Docker; for buildah and podman write unqualified-search-registries = ["docker.io"] into /etc/containers/registries.conf`},
+		{"exec format error", "a step runs programs of another processor, and this machine does not emulate it: apt install qemu-user-static, or build on a machine of that kind"},
+	}
 }
 
 // takeOver puts what an archive holds into the store.

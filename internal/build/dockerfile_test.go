@@ -61,13 +61,24 @@ func TestNoBuilder(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"docker": "none works here: docker is installed and does not work",
+		"docker": `function "fn": builder: docker is installed and does not work: Cannot connect`,
 		"kaniko": `builder: "kaniko" is not known: use one of buildah, podman, docker, nerdctl`,
 	} {
 		req.Builder = name
 		if _, err := build.Build(context.Background(), req); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "buildah is not") {
 			t.Errorf("%s: got %v, want %q", name, err, want)
 		}
+	}
+}
+
+func TestAdviceOnBuilders(t *testing.T) {
+	onlyPrograms(t, map[string]string{"buildah": `[ "$1" = info ] && exit 0
+echo 'Error: short-name "python:3" did not resolve to an alias' >&2
+exit 125
+`})
+	_, err := build.Build(context.Background(), dockerfileRequest(t, "FROM python:3\n"))
+	if lofn.CodeOf(err) != lofn.Invalid || !strings.Contains(err.Error(), "buildah build failed: exit status 125\nFROM has a name without a registry") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -76,17 +76,22 @@ func (r *runner) run(ctx context.Context, s step) error {
 }
 
 func (r *runner) failed(s step, err error, output *lineWriter) error {
-	var advice string
-	for _, h := range r.template.recipe.Hints {
+	return lofn.Errorf(lofn.Invalid, "function %q: step %q failed: %w%s", r.function, s.Name, err, advice(r.template.recipe.Hints, output, r.log))
+}
+
+// advice is what else to say of a tool that failed, in lines of its own.
+func advice(hints []hint, output *lineWriter, log *logger) string {
+	var text string
+	for _, h := range hints {
 		if strings.Contains(output.tail(), h.Match) {
-			advice = "\n" + h.Say
+			text = "\n" + h.Say
 		}
 	}
 	// Who has no log has not seen what the tool said.
-	if !r.log.shown() && output.tail() != "" {
-		advice = "\n" + output.tail() + advice
+	if !log.shown() && output.tail() != "" {
+		text = "\n" + output.tail() + text
 	}
-	return lofn.Errorf(lofn.Invalid, "function %q: step %q failed: %w%s", r.function, s.Name, err, advice)
+	return text
 }
 
 func (r *runner) commandEnv(s step) []string {
