@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -33,7 +34,7 @@ func remoteAt(text string, patience time.Duration) (place, error) {
 func (p *remotePlace) key() string { return p.ref.Name() }
 
 func (p *remotePlace) open(ctx context.Context) (artifact, func(), error) {
-	ctx, alive, done := withPatience(ctx, p.patience)
+	ctx, alive, done := withPatience(ctx, cmp.Or(p.patience, defaultPatience))
 	opts := append(remoteOptions(ctx), remote.WithTransport(lively{remote.DefaultTransport, alive}))
 	descriptor, err := remote.Get(p.ref, opts...)
 	if err != nil {
@@ -64,7 +65,7 @@ func retries() remote.Backoff {
 func (p *remotePlace) explain(err error) error {
 	host := p.ref.Context().RegistryStr()
 	if silent, ok := errors.AsType[*silentError](err); ok {
-		return lofn.Errorf(lofn.Unavailable, "%s has sent nothing for %s: try again later", host, silent.after)
+		return lofn.Errorf(lofn.Unavailable, "%s %w: try again later", host, silent)
 	}
 	refusal, answered := errors.AsType[*transport.Error](err)
 	_, unreachable := errors.AsType[*net.OpError](err)
@@ -97,14 +98,11 @@ const defaultPatience = time.Minute
 // silentError ends the reading from a registry that sends nothing.
 type silentError struct{ after time.Duration }
 
-func (e *silentError) Error() string { return "nothing came for " + e.after.String() }
+func (e *silentError) Error() string { return "has been silent for " + e.after.String() }
 
 // withPatience returns a context that ends when alive was not called for so
 // long; done releases it.
 func withPatience(ctx context.Context, patience time.Duration) (_ context.Context, alive, done func()) {
-	if patience == 0 {
-		patience = defaultPatience
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(patience, func() { cancel(&silentError{patience}) })
 	return ctx, func() { timer.Reset(patience) }, func() {
@@ -121,13 +119,18 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// lively tells of every sign of life of a registry, and why a body broke off.
+// lively tells of every sign of life of a registry: what it sends, and what it
+// takes. It also tells why a body broke off.
 type lively struct {
 	http.RoundTripper
 	alive func()
 }
 
 func (l lively) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r = r.Clone(r.Context())
+		r.Body = livelyBody{r.Body, r.Context(), l.alive}
+	}
 	resp, err := l.RoundTripper.RoundTrip(r)
 	if err != nil {
 		return nil, causeOf(r.Context(), err)

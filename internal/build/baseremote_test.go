@@ -157,7 +157,7 @@ func TestBadRegistries(t *testing.T) {
 		"hangs": {func(_ http.ResponseWriter, r *http.Request) bool {
 			hang(r)
 			return true
-		}, lofn.Unavailable, "has sent nothing for 300ms: try again later"},
+		}, lofn.Unavailable, "has been silent for 300ms: try again later"},
 		"hangs in a layer": {func(w http.ResponseWriter, r *http.Request) bool {
 			if !isLayer(r) || r.Method == http.MethodHead {
 				return false
@@ -166,7 +166,7 @@ func TestBadRegistries(t *testing.T) {
 			w.(http.Flusher).Flush()
 			hang(r)
 			return true
-		}, lofn.Unavailable, "has sent nothing for 300ms"},
+		}, lofn.Unavailable, "has been silent for 300ms"},
 		"bad digest": {func(w http.ResponseWriter, r *http.Request) bool {
 			if isLayer(r) {
 				fmt.Fprint(w, strings.Repeat("x", 100))

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -28,6 +30,9 @@ type PushOptions struct {
 	Username, Password string
 	// Insecure accepts any certificate from the gateway.
 	Insecure bool
+	// Patience is how long a registry may be silent before the push gives up; 0
+	// means five minutes, which some take to put a large layer away.
+	Patience time.Duration
 	// Log, if not nil, gets a line for every layer.
 	Log io.Writer
 }
@@ -42,12 +47,14 @@ func Push(ctx context.Context, images *Images, image string, opts PushOptions) (
 	if err != nil {
 		return "", err
 	}
-	ref, remoteOpts, err := opts.target(ctx, image)
+	ctx, alive, done := withPatience(ctx, cmp.Or(opts.Patience, pushPatience))
+	defer done()
+	ref, remoteOpts, err := opts.target(ctx, image, alive)
 	if err != nil {
 		return "", err
 	}
 	if err := opts.upload(ctx, ref, stored, remoteOpts); err != nil {
-		return "", pushError(image, ref, err)
+		return "", pushError(image, ref, causeOf(ctx, err))
 	}
 	hash, err := stored.Digest()
 	if err != nil {
@@ -56,6 +63,8 @@ func Push(ctx context.Context, images *Images, image string, opts PushOptions) (
 	return hash.String(), nil
 }
 
+const pushPatience = 5 * time.Minute
+
 // NamesRegistry reports whether an image name begins with a registry's host,
 // by the rule of every container tool: it has a dot or a port, or is localhost.
 func NamesRegistry(image string) bool {
@@ -63,13 +72,13 @@ func NamesRegistry(image string) bool {
 	return slash && (strings.ContainsAny(host, ".:") || host == "localhost")
 }
 
-func (opts PushOptions) target(ctx context.Context, image string) (name.Reference, []remote.Option, error) {
+func (opts PushOptions) target(ctx context.Context, image string, alive func()) (name.Reference, []remote.Option, error) {
 	if NamesRegistry(image) {
 		ref, err := name.ParseReference(image)
 		if err != nil {
 			return nil, nil, lofn.Errorf(lofn.Invalid, "image: %w", err)
 		}
-		return ref, remoteOptions(ctx), nil
+		return ref, append(remoteOptions(ctx), remote.WithTransport(lively{remote.DefaultTransport, alive})), nil
 	}
 	gateway, err := url.Parse(opts.Gateway)
 	if err != nil || gateway.Host == "" || gateway.Scheme != "http" && gateway.Scheme != "https" {
@@ -83,12 +92,13 @@ func (opts PushOptions) target(ctx context.Context, image string) (name.Referenc
 	if err != nil {
 		return nil, nil, lofn.Errorf(lofn.Invalid, "image: %w", err)
 	}
-	common := []remote.Option{remote.WithContext(ctx), remote.WithUserAgent("lofn")}
+	roundTripper := remote.DefaultTransport
+	if opts.Insecure {
+		roundTripper = trusting()
+	}
+	common := []remote.Option{remote.WithContext(ctx), remote.WithUserAgent("lofn"), remote.WithTransport(lively{roundTripper, alive})}
 	if opts.Username != "" || opts.Password != "" {
 		common = append(common, remote.WithAuth(&authn.Basic{Username: opts.Username, Password: opts.Password}))
-	}
-	if opts.Insecure {
-		common = append(common, remote.WithTransport(trusting()))
 	}
 	return ref, common, nil
 }
@@ -247,6 +257,9 @@ func Size(bytes int64) string {
 // pushError says what a registry's refusal means for the person who pushes.
 func pushError(image string, ref name.Reference, err error) error {
 	host := ref.Context().RegistryStr()
+	if silent, ok := errors.AsType[*silentError](err); ok {
+		return lofn.Errorf(lofn.Unavailable, "push %s: %s %w: try again later", image, host, silent)
+	}
 	if refusal, ok := errors.AsType[*transport.Error](err); ok {
 		switch refusal.StatusCode {
 		case http.StatusUnauthorized:
