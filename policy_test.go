@@ -61,7 +61,7 @@ var partImports = map[string][]string{
 	"internal/api":     {"internal/problem", "internal/auth", "internal/outcome"},
 	"internal/ui":      {"internal/problem", "internal/auth"},
 	"internal/cli":     {"client", "internal/build", "internal/stack", "internal/schedule", "internal/simulate", "internal/install", "templates"},
-	"internal/build":   {"templates", "internal/stack"},
+	"internal/build":   {"templates", "internal/stack", "internal/build/fwatchdog"},
 
 	"internal/provider/process": {"internal/watchdog", "internal/provider/fleet"},
 	"internal/provider/fake":    {"internal/provider/fleet"},

@@ -66,6 +66,10 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	home := filepath.Join(env.WorkDir, "home")
+	module, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
 	// Sockets have short paths.
 	data, err := os.MkdirTemp("", "lofn-test-*")
 	if err != nil {
@@ -75,6 +79,7 @@ func setUp(env *testscript.Env) error {
 	for name, value := range map[string]string{
 		"HOME": home, "OPENFAAS_URL": "http://" + address, "LOFN_LISTEN": address,
 		"LOFN_METRICS_LISTEN": "127.0.0.1:0", "LOFN_DATA": filepath.Join(data, "d"), "GOTOOLCHAIN": "local",
+		"MODULE": module,
 	} {
 		env.Setenv(name, value)
 	}
