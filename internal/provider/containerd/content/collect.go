@@ -87,11 +87,12 @@ func (s *Store) collectLeases(ctx context.Context) (ended int, err error) {
 			if flying || l.CreatedAt.After(time.Now().Add(-s.Keep)) {
 				return
 			}
-			if e := manager.Delete(ctx, l); e != nil {
+			switch e := manager.Delete(ctx, l); {
+			case e == nil:
+				ended++
+			case !errdefs.IsNotFound(e):
 				err = errors.Join(err, e)
-				return
 			}
-			ended++
 		})
 	}
 	return ended, err

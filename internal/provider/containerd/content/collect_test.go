@@ -2,8 +2,10 @@ package content_test
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,4 +116,32 @@ func TestCollectLeavesOtherPlatformsAlone(t *testing.T) {
 	if now := w.left(); !slices.Equal(now, before) {
 		t.Errorf("after it had the image too there is\n%s\nand there was\n%s", strings.Join(now, "\n"), strings.Join(before, "\n"))
 	}
+}
+
+func TestCollectAndEnsureAtTheSameTime(t *testing.T) {
+	w := start(t, soon)
+	one, oneDigest := w.hub.push("one:1", sample(t, "one"))
+	two, twoDigest := w.hub.push("two:1", sample(t, "two"))
+	ctx, cancel := context.WithCancel(t.Context())
+	var collecting, ensuring sync.WaitGroup
+	collecting.Go(func() {
+		for ctx.Err() == nil {
+			if err := w.Collect(t.Context(), func(string) bool { return false }); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 3 {
+		ensuring.Go(func() {
+			for range 10 {
+				w.mayEnsure(one, oneDigest)
+				w.mayEnsure(two, twoDigest)
+			}
+		})
+	}
+	ensuring.Wait()
+	cancel()
+	collecting.Wait()
+	w.collect()
+	w.nothingLeft()
 }

@@ -103,8 +103,8 @@ func TestEnsureIsSharedByAllWhoWait(t *testing.T) {
 	var callers sync.WaitGroup
 	before := w.hub.requests.Load()
 	for range 16 {
-		callers.Go(func() { w.ensure(name, digest) })
-		callers.Go(func() { w.ensure(other, otherDigest) })
+		callers.Go(func() { w.mayEnsure(name, digest) })
+		callers.Go(func() { w.mayEnsure(other, otherDigest) })
 	}
 	callers.Wait()
 	// For each: hello, manifest, configuration and one layer; and the layer that

@@ -88,7 +88,14 @@ func (w *world) ensure(name, digest string) content.Image {
 	return image
 }
 
-// refused is a failed Ensure; it returns the error's text.
+// mayEnsure is ensure for other goroutines than the test's own.
+func (w *world) mayEnsure(name, digest string) {
+	if _, err := w.Ensure(w.t.Context(), name, digest, lofn.PullMissing, nil, nil); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// refused is a failed Ensure whose error has these parts.
 func (w *world) refused(code lofn.Code, name, digest string, parts ...string) {
 	w.t.Helper()
 	_, err := w.Ensure(w.t.Context(), name, digest, lofn.PullMissing, nil, nil)
