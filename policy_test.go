@@ -65,7 +65,11 @@ var partImports = map[string][]string{
 
 	"internal/provider/process": {"internal/watchdog", "internal/provider/fleet"},
 	"internal/provider/fake":    {"internal/provider/fleet"},
-	"internal/provider/mux":     {"internal/provider/fleet"},
+	// One adapter in four parts.
+	"internal/provider/containerd": {
+		"internal/provider/fleet", "internal/provider/containerd/content", "internal/provider/containerd/network", "internal/provider/containerd/cgroup",
+	},
+	"internal/provider/mux": {"internal/provider/fleet"},
 
 	"internal/watchdog": {"internal/http1"},
 
