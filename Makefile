@@ -17,19 +17,29 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 
 DIST := $(foreach target,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64,lofn-$(target)) fwatchdog-linux-amd64 fwatchdog-linux-arm64
 
-.PHONY: FORCE help build demo test test-examples check fuzz lint bench bench-change bench-crashes dist clean
+.PHONY: FORCE help build watchdogs demo test test-examples check fuzz lint bench bench-change bench-crashes dist clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/lofn and bin/fwatchdog; needs nothing but Go
+build: watchdogs ## bin/lofn and bin/fwatchdog; needs nothing but Go
 	$(GOBUILD) -o bin/ ./cmd/...
+
+# What goes into images has no version in it: an image whose content did not
+# change keeps its digest when lofn is upgraded.
+watchdogs: $(foreach arch,amd64 arm64,internal/build/fwatchdog/files/fwatchdog-linux-$(arch).gz)
+
+internal/build/fwatchdog/files/fwatchdog-linux-%.gz: FORCE
+	@mkdir -p build
+	CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w' -o build/fwatchdog-linux-$* ./cmd/fwatchdog
+	@gzip -9 -n -c build/fwatchdog-linux-$* >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 demo: build ## start a platform, deploy the examples and call them
 	@examples/demo.sh
 
 test: ## everything that can be tested on this machine, set-up included
-	.ci/setup go-race python3 node git prometheus prometheus-alertmanager nats-server containerd cni iptables busybox-static
+	.ci/setup go-race python3 node git buildah prometheus prometheus-alertmanager nats-server containerd cni iptables busybox-static systemd
 	$(MAKE) --no-print-directory test-examples
 	go vet ./...
 	go test $$(.ci/setup --race-flag) -timeout 20m ./...
@@ -72,12 +82,12 @@ bench-change: build ## 450,000 calls while replicas come, go and are killed; fai
 bench-crashes: build ## 100,000 asynchronous calls while lofn, and a nats-server, is killed 20 times; fails if one is lost
 	go run ./bench -lofn bin/lofn -only crashes $(BENCH)
 
-dist: $(DIST:%=dist/%) ## reproducible binaries in dist/ with their checksums
+dist: watchdogs $(DIST:%=dist/%) ## reproducible binaries in dist/ with their checksums
 	cd dist && sha256sum $(DIST) | tee sha256sums
 
 # The name is program-system-architecture.
-dist/%: FORCE
+dist/%: FORCE | watchdogs
 	GOOS=$(word 2,$(subst -, ,$*)) GOARCH=$(word 3,$(subst -, ,$*)) $(GOBUILD) -o $@ ./cmd/$(word 1,$(subst -, ,$*))
 
 clean: ## remove what was built
-	rm -rf bin build dist
+	rm -rf bin build dist internal/build/fwatchdog/files/*.gz

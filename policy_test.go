@@ -60,8 +60,8 @@ var partImports = map[string][]string{
 	"internal/gateway": {"internal/problem", "internal/http1", "internal/outcome"},
 	"internal/api":     {"internal/problem", "internal/auth", "internal/outcome"},
 	"internal/ui":      {"internal/problem", "internal/auth"},
-	"internal/cli":     {"client", "internal/build", "internal/stack", "internal/schedule", "internal/simulate", "templates"},
-	"internal/build":   {"templates", "internal/stack"},
+	"internal/cli":     {"client", "internal/build", "internal/stack", "internal/schedule", "internal/simulate", "internal/install", "templates"},
+	"internal/build":   {"templates", "internal/stack", "internal/build/fwatchdog"},
 
 	"internal/provider/process": {"internal/watchdog", "internal/provider/fleet"},
 	"internal/provider/fake":    {"internal/provider/fleet"},

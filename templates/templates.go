@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-//go:embed golang-middleware python3-http python3 node22 bash-streaming
+//go:embed golang-middleware python3-http python3 node22 bash-streaming dockerfile
 var embedded embed.FS
 
 const suffix = ".embed"

@@ -30,6 +30,7 @@ func run() int {
 	return cli.Main(ctx, cli.Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 		Version: version, Serve: serve(version, os.Stderr), Isolate: isolate,
+		Providers: app.Providers(), Clear: clearMachine,
 	})
 }
 
@@ -42,6 +43,11 @@ func isolate(environment map[string]string) (status int, ran bool) {
 		}
 	}
 	return app.Isolate()
+}
+
+// clearMachine removes what the platform has left on the machine outside its data.
+func clearMachine(ctx context.Context, o cli.ServeOptions) error {
+	return app.Clear(ctx, app.Options{Provider: o.Provider, Data: o.Data, Containers: app.ContainerOptions(o.Containers)})
 }
 
 // serve runs the platform as the command line wants it.

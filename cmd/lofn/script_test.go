@@ -23,7 +23,12 @@ import (
 // The test binary is also the lofn that scripts run: all of it, the platform
 // too.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"lofn": main})
+	testscript.Main(m, map[string]func(){"lofn": func() {
+		if _, err := os.Stat(brokenFile); err == nil && os.Getenv("LOFN_HANDOVER") != "" {
+			os.Exit(3)
+		}
+		main()
+	}})
 }
 
 // TestScript runs every script in testdata/script. Each has an address of its
@@ -52,12 +57,19 @@ func TestScript(t *testing.T) {
 	})
 }
 
+// brokenFile makes a lofn that takes over from another one fail.
+const brokenFile = "/run/lofn-test-broken"
+
 func setUp(env *testscript.Env) error {
 	address, err := freeAddress()
 	if err != nil {
 		return err
 	}
 	home := filepath.Join(env.WorkDir, "home")
+	module, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
 	// Sockets have short paths.
 	data, err := os.MkdirTemp("", "lofn-test-*")
 	if err != nil {
@@ -67,6 +79,7 @@ func setUp(env *testscript.Env) error {
 	for name, value := range map[string]string{
 		"HOME": home, "OPENFAAS_URL": "http://" + address, "LOFN_LISTEN": address,
 		"LOFN_METRICS_LISTEN": "127.0.0.1:0", "LOFN_DATA": filepath.Join(data, "d"), "GOTOOLCHAIN": "local",
+		"MODULE": module,
 	} {
 		env.Setenv(name, value)
 	}

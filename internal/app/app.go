@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,8 +30,7 @@ type Options struct {
 	Listen, MetricsListen string
 	// Data is the folder that keeps everything. It is created if missing.
 	Data string
-	// Provider is ProviderProcess or ProviderContainerd. With the latter,
-	// Containers says more.
+	// Provider is one of Providers. With ProviderContainerd, Containers says more.
 	Provider   string
 	Containers ContainerOptions
 	// NoAuth turns authentication of the control API off.
@@ -69,6 +69,9 @@ type Info struct {
 	FirstStart     bool
 }
 
+// Providers are the names that Options.Provider may have.
+func Providers() []string { return []string{ProviderProcess, ProviderContainerd} }
+
 // Isolate gives an ordinary user the rights to keep functions apart, by running
 // the whole program once more in a user namespace. If it did, the caller exits
 // with the status; if not, it goes on. It comes before all else.
@@ -99,7 +102,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 		return run(ctx, o, openContainerd)
 	}
-	return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: use %s or %s", o.Provider, ProviderProcess, ProviderContainerd)
+	return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: use %s", o.Provider, strings.Join(Providers(), " or "))
 }
 
 // run is Run with a provider of containers.

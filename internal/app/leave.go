@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"lofn"
@@ -29,7 +28,7 @@ func (p *platform) untilTheEnd(ctx context.Context, d *doors) (context.Context, 
 				return p.leave(ctx, d, successor)
 			}
 			p.log.Error("the upgrade failed, this process goes on", "error", err)
-			p.tell("READY=1\nSTATUS=the last upgrade failed: " + strings.ReplaceAll(err.Error(), "\n", " "))
+			p.tellFailed(err)
 		}
 	}
 }
@@ -83,7 +82,8 @@ func (p *platform) leave(ctx context.Context, d *doors, successor *heir) (contex
 // over from now on.
 func (p *platform) name(successor int) {
 	if p.warden == nil {
-		p.tell(fmt.Sprintf("READY=1\nMAINPID=%d", successor))
+		// What an upgrade that failed had to say is over, too.
+		p.tell(fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=", successor))
 		return
 	}
 	p.tell("READY=1")

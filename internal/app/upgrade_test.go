@@ -195,7 +195,7 @@ func TestTheServiceManagerFollowsAnUpgrade(t *testing.T) {
 	told("READY=1")
 	p.upgrade()
 	told("RELOADING=1")
-	told(fmt.Sprintf("READY=1\nMAINPID=%d", p.PID))
+	told(fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=", p.PID))
 	if err := syscall.Kill(p.PID, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

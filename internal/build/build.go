@@ -1,20 +1,21 @@
-// Package build turns a function's handler and a template into an OCI image,
-// with the machine's own tools and without a container builder, and keeps and
-// pushes such images. The same input gives the same image, bit for bit.
+// Package build turns a function's handler and a template into an OCI image
+// and keeps and pushes such images. An image is for running as processes of a
+// machine that has the interpreter, or for containers: then it stands on a base
+// image and has the watchdog in it. The machine's own tools build it, and the
+// same input gives the same image, bit for bit. Templates that have a Dockerfile
+// instead of a recipe are left to a container builder.
 package build
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"io"
-	"io/fs"
-	"maps"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"lofn"
 )
@@ -42,25 +43,50 @@ type Request struct {
 	Options []string
 	// Labels are put on the image.
 	Labels map[string]string
-	// Platform is what the image is for, such as "linux/arm64"; the default is
+	// Runtime is lofn.RuntimeProcess or lofn.RuntimeContainer, what the image is
+	// to be run as. The default is what the template makes: containers if it has
+	// only a Dockerfile, and processes otherwise.
+	Runtime string
+	// Base is what an image for containers stands on, over the build argument
+	// BASE_IMAGE and the template: "scratch", an image in a registry,
+	// "oci:FOLDER[:name]" or "tar:FILE[:name]".
+	Base string
+	// Pull asks the registry what the base image's name means now, even if it
+	// is known here.
+	Pull bool
+	// Builder names the container builder for a Dockerfile; see Builders. The
+	// default is the first that works here.
+	Builder string
+	// Secrets maps the ids of secrets that a Dockerfile mounts to the paths of
+	// their files.
+	Secrets map[string]string
+	// Platforms are what the image is for, such as "linux/arm64"; with more
+	// than one, the result is an index of an image for each. The default is
 	// linux on this machine's processor.
-	Platform string
+	Platforms []string
 	// NoCache runs every step and installs every dependency anew.
 	NoCache bool
 	// Shrinkwrap stops when the build folder is assembled.
 	Shrinkwrap bool
 	// Images is where the image is put; it may be nil with Shrinkwrap.
 	Images *Images
+	// Patience is how long a registry may be silent before the build gives up;
+	// 0 means a minute.
+	Patience time.Duration
+	// Watchdogs, if not empty, is a folder whose fwatchdog-linux-ARCH goes into
+	// images for containers instead of the one inside this program.
+	Watchdogs string
 	// Log, if not nil, gets a line for every step as it begins and the lines
-	// that the tools write, each in one call of Write. A build calls it from
-	// one goroutine at a time; builds that share it must lock it.
+	// that the tools write, each in one call of Write. One that ends in "\r" says
+	// how far something has come, and is out of date with the next. A build
+	// calls it from one goroutine at a time; builds that share it must lock it.
 	Log io.Writer
 }
 
 // Result describes a finished build.
 type Result struct {
 	Image string
-	// Digest is the image's, "sha256:…"; empty with Shrinkwrap.
+	// Digest is the image's or the index's, "sha256:…"; empty with Shrinkwrap.
 	Digest string
 	// Folder is the build folder.
 	Folder string
@@ -81,16 +107,37 @@ func Build(ctx context.Context, req Request) (Result, error) {
 	if err := req.complete(ctx); err != nil {
 		return Result{}, err
 	}
-	t, err := FindTemplate(req.Dir, req.Lang)
+	t, err := req.template()
 	if err != nil {
-		return Result{}, lofn.Errorf(lofn.CodeOf(err), "function %q: %w", req.Name, err)
-	}
-	if !t.Buildable {
-		return Result{}, lofn.Errorf(lofn.Unimplemented, "function %q: %w", req.Name, t.notBuildable())
+		return Result{}, err
 	}
 	result, err := req.build(ctx, t)
 	result.Image, result.Process, result.Elapsed = req.Image, t.Process, time.Since(begun)
 	return result, err
+}
+
+// template finds the template, and settles what the image is to be run as.
+func (req *Request) template() (*Template, error) {
+	t, err := FindTemplate(req.Dir, req.Lang)
+	if err != nil {
+		return nil, lofn.Errorf(lofn.CodeOf(err), "function %q: %w", req.Name, err)
+	}
+	// Its own Dockerfile is how an official template makes containers.
+	if req.Runtime == lofn.RuntimeContainer && t.official != nil {
+		t = t.official
+	}
+	switch {
+	case t.Dockerfile && req.Runtime == lofn.RuntimeProcess:
+		return nil, lofn.Errorf(lofn.Unimplemented, "function %q: %w", req.Name, t.notForProcesses())
+	case t.Dockerfile:
+		req.Runtime = lofn.RuntimeContainer
+	case req.Runtime == "":
+		req.Runtime = lofn.RuntimeProcess
+	}
+	if req.Base != "" && (t.Dockerfile || req.Runtime != lofn.RuntimeContainer) {
+		return nil, lofn.Errorf(lofn.Invalid, "function %q: base: only images for containers that a lofn.yml describes stand on a base image: add --runtime %s, or leave --base out", req.Name, lofn.RuntimeContainer)
+	}
+	return t, nil
 }
 
 // complete fills in what was left out and checks the rest.
@@ -110,16 +157,41 @@ func (req *Request) complete(ctx context.Context) error {
 	case req.Images == nil && !req.Shrinkwrap:
 		return lofn.Errorf(lofn.Internal, "function %q: no image store to build into", req.Name)
 	}
-	if req.Platform == "" {
-		req.Platform = "linux/" + runtime.GOARCH
+	switch req.Runtime {
+	case "", lofn.RuntimeProcess, lofn.RuntimeContainer:
+	default:
+		return lofn.Errorf(lofn.Invalid, "function %q: runtime: %q is not known: use %s or %s", req.Name, req.Runtime, lofn.RuntimeProcess, lofn.RuntimeContainer)
 	}
-	if goos, arch, _ := strings.Cut(req.Platform, "/"); goos != "linux" || arch == "" || strings.Contains(arch, "/") {
-		return lofn.Errorf(lofn.Invalid, "function %q: platform: %q is not supported: use linux/amd64 or linux/arm64", req.Name, req.Platform)
+	if req.Platforms, err = platforms(req.Platforms); err != nil {
+		return lofn.Errorf(lofn.Invalid, "function %q: %w", req.Name, err)
 	}
 	if req.Image == "" {
 		req.Image, err = Tag(ctx, "", req.Name, req.Dir, req.Handler)
 	}
 	return err
+}
+
+// platforms are the wanted ones, each once, or this machine's if none is.
+func platforms(wanted []string) ([]string, error) {
+	var all []string
+	for _, p := range wanted {
+		p = strings.TrimSpace(p)
+		if goos, arch, _ := strings.Cut(p, "/"); goos != "linux" || arch == "" || strings.Contains(arch, "/") {
+			return nil, lofn.Errorf(lofn.Invalid, "platform: %q is not supported: use linux/amd64 or linux/arm64", p)
+		}
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	if all == nil {
+		all = []string{"linux/" + runtime.GOARCH}
+	}
+	return all, nil
+}
+
+func platformOf(text string) v1.Platform {
+	goos, arch, _ := strings.Cut(text, "/")
+	return v1.Platform{OS: goos, Architecture: arch}
 }
 
 // path returns a path that may be relative to the working folder.
@@ -135,105 +207,51 @@ func (req *Request) build(ctx context.Context, t *Template) (Result, error) {
 	if t.Notice != "" {
 		log.line(t.Notice)
 	}
-	packages, err := t.packages(req.Options)
+	packages, err := req.packages(t, log)
 	if err != nil {
-		return Result{}, lofn.Errorf(lofn.Invalid, "function %q: %w", req.Name, err)
-	}
-	if len(packages) > 0 {
-		log.line("the machines that run this function need the packages " + strings.Join(packages, ", "))
+		return Result{}, err
 	}
 	all, err := req.collect(t)
 	if err != nil {
 		return Result{}, err
 	}
-	result := Result{Folder: req.path(filepath.Join(buildFolder, req.Name))}
-	env := req.environment(t, packages)
-	inputs, err := req.inputs(t, all, env)
+	variants, err := req.variants(ctx, t, all, packages, log)
 	if err != nil {
 		return Result{}, err
 	}
-	if !req.NoCache && !req.Shrinkwrap {
+	result := Result{Folder: variants[0].folder}
+	inputs, err := inputsOf(variants)
+	if err != nil {
+		return Result{}, err
+	}
+	if inputs != "" && !req.NoCache && !req.Shrinkwrap {
 		if stored, ok := req.Images.reuse(req.Image, inputs); ok {
 			result.Digest, result.Size, result.Cached = stored.Digest, stored.Size, true
 			return result, nil
 		}
 	}
-	run := &runner{function: req.Name, template: t, folder: result.Folder, env: env, log: log}
-	stored, err := req.make(ctx, run, all, inputs)
+	made, err := makeAll(ctx, variants)
+	if err != nil || req.Shrinkwrap {
+		return result, err
+	}
+	stored, err := req.Images.put(req.Image, made, inputs)
 	result.Digest, result.Size = stored.Digest, stored.Size
 	return result, err
 }
 
-// inputs digests everything that the image depends on, as far as it is on this
-// machine: what an unpinned requirement means today is not.
-func (req *Request) inputs(t *Template, all sources, env map[string]string) (string, error) {
-	files, err := all.digest(nil)
+// packages returns the operating system's packages that the function's build
+// options stand for, and says who has to have them, if it is not the builder.
+func (req *Request) packages(t *Template, log *logger) ([]string, error) {
+	packages, err := t.packages(req.Options)
 	if err != nil {
-		return "", lofn.Errorf(lofn.CodeOf(err), "function %q: %w", req.Name, err)
+		return nil, lofn.Errorf(lofn.Invalid, "function %q: %w", req.Name, err)
 	}
-	at, err := sourceTime()
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	// The number grows when this package packs the same input differently.
-	fmt.Fprintf(h, "1 %s %d\n%q\n%q\n", files, at.Unix(), env, req.Labels)
-	for _, name := range []string{"template.yml", recipeFile} {
-		text, err := fs.ReadFile(t.files, name)
-		if err != nil {
-			return "", lofn.Errorf(lofn.Invalid, "template %s: %w", t.Name, err)
+	if len(packages) > 0 && !t.Dockerfile {
+		who := "the machines that run this function need"
+		if req.Runtime == lofn.RuntimeContainer {
+			who = "the base image must have"
 		}
-		fmt.Fprintf(h, "%q\n", text)
+		log.line(who + " the packages " + strings.Join(packages, ", "))
 	}
-	for _, tool := range t.recipe.Toolchain {
-		fmt.Fprintln(h, toolIdentity(tool.Program))
-	}
-	fmt.Fprintf(h, "%q\n", toolVariables())
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// make assembles the build folder, runs the steps in it and packs the image.
-func (req *Request) make(ctx context.Context, run *runner, all sources, inputs string) (StoredImage, error) {
-	f, err := req.openFolder()
-	if err != nil {
-		return StoredImage{}, err
-	}
-	defer f.release()
-	kept, err := req.kept(f, run, all)
-	if err != nil {
-		return StoredImage{}, err
-	}
-	maps.DeleteFunc(f.memo.Steps, func(step, _ string) bool { return !kept.done[step] })
-	if err := f.assemble(all, kept.outputs); err != nil {
-		return StoredImage{}, err
-	}
-	if req.Shrinkwrap {
-		return StoredImage{}, nil
-	}
-	if err := f.checkTools(ctx, run); err != nil {
-		return StoredImage{}, err
-	}
-	err = f.runSteps(ctx, run, kept)
-	// Written down even if a step failed, so that a slip in the handler does
-	// not cost the installed dependencies.
-	if memoErr := f.writeMemo(); err == nil {
-		err = memoErr
-	}
-	if err != nil {
-		return StoredImage{}, err
-	}
-	layers, err := req.pack(f, run.template, kept)
-	if err != nil {
-		return StoredImage{}, lofn.Errorf(lofn.CodeOf(err), "function %q: image: %w", req.Name, err)
-	}
-	image, err := req.image(run.template, layers)
-	if err != nil {
-		return StoredImage{}, err
-	}
-	stored := StoredImage{Name: req.Image}
-	for _, l := range layers {
-		stored.Size += l.Size
-	}
-	stored.Digest, err = req.Images.put(req.Image, image, inputs)
-	return stored, err
+	return packages, nil
 }

@@ -231,7 +231,7 @@ func TestGoForAnotherProcessor(t *testing.T) {
 	images := openImages(t)
 	result := mustBuild(t, build.Request{
 		Name: "fn", Lang: "go", Handler: "./fn", Dir: workingFolder(t, "golang-middleware"), Images: images,
-		Platform: "linux/arm64", Args: map[string]string{"TEST_ENABLED": "false"},
+		Platforms: []string{"linux/arm64"}, Args: map[string]string{"TEST_ENABLED": "false"},
 	})
 	image, err := images.Get(result.Image)
 	if err != nil {
@@ -259,12 +259,12 @@ func TestMachineCodeForAnotherProcessorIsRefused(t *testing.T) {
 	needs(t, "bash")
 	dir := workingFolder(t, "bash-streaming")
 	write(t, dir, "fn/tool", "\x7fELF\x02\x01\x01"+strings.Repeat("\x00", 9)+"\x02\x00\xb7\x00"+"rest")
-	req := build.Request{Name: "fn", Lang: "bash", Handler: "./fn", Dir: dir, Images: openImages(t), Platform: "linux/amd64"}
+	req := build.Request{Name: "fn", Lang: "bash", Handler: "./fn", Dir: dir, Images: openImages(t), Platforms: []string{"linux/amd64"}}
 	_, err := build.Build(context.Background(), req)
-	if err == nil || !strings.Contains(err.Error(), "machine code for arm64, and the image is for linux/amd64") {
+	if err == nil || !strings.Contains(err.Error(), "machine code for arm64 (/home/app/function/tool), and the image is for linux/amd64") {
 		t.Errorf("got %v", err)
 	}
-	req.Platform = "linux/arm64"
+	req.Platforms = []string{"linux/arm64"}
 	mustBuild(t, req)
 }
 

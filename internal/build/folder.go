@@ -40,16 +40,16 @@ type memo struct {
 }
 
 // openFolder waits until no other build of the function runs.
-func (req *Request) openFolder() (*folder, error) {
-	parent := req.path(buildFolder)
+func (v *variant) openFolder() (*folder, error) {
+	parent := filepath.Dir(v.folder)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, lofn.Errorf(lofn.Invalid, "build folder: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(parent, "."+req.Name+".lock"))
+	lock, err := lockFile(filepath.Join(parent, "."+filepath.Base(v.folder)+".lock"))
 	if err != nil {
 		return nil, lofn.Errorf(lofn.Invalid, "build folder: %w", err)
 	}
-	f := &folder{path: filepath.Join(parent, req.Name), lock: lock}
+	f := &folder{path: v.folder, lock: lock}
 	f.readMemo()
 	return f, nil
 }

@@ -130,7 +130,7 @@ func extract(t *testing.T, image v1.Image, root string) {
 		file := filepath.Join(root, header.Name)
 		switch header.Typeflag {
 		case tar.TypeDir:
-			err = os.MkdirAll(file, 0o755)
+			err = errors.Join(os.MkdirAll(file, 0o755), os.Chmod(file, header.FileInfo().Mode()))
 		case tar.TypeSymlink:
 			err = os.Symlink(header.Linkname, file)
 		default:
@@ -196,7 +196,13 @@ func (f *function) serve(t *testing.T, env ...string) *server {
 
 func (f *function) start(t *testing.T, network, address string, env ...string) *server {
 	t.Helper()
-	s := &server{log: &syncBuffer{}, cmd: f.cmd(env...), exit: make(chan error, 1)}
+	return start(t, f.cmd(env...), network, address)
+}
+
+// start runs a program that listens there, and waits until it does.
+func start(t *testing.T, cmd *exec.Cmd, network, address string) *server {
+	t.Helper()
+	s := &server{log: &syncBuffer{}, cmd: cmd, exit: make(chan error, 1)}
 	s.dial = func() (net.Conn, error) { return net.Dial(network, address) }
 	s.Client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return s.dial() },

@@ -1,12 +1,10 @@
 package build
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -19,15 +17,22 @@ import (
 )
 
 // Images is a store of images by name on this machine's disk, in the OCI image
-// layout. Several processes may use one at the same time.
+// layout. Several processes may use one at the same time. What a name stands
+// for is an image, or an index of the images for several platforms.
 type Images struct{ dir string }
 
 // StoredImage is an entry of the store.
 type StoredImage struct {
 	Name   string
 	Digest string
-	// Size is that of the layers as stored, in bytes.
+	// Size is that of the layers as stored, in bytes; those of all platforms.
 	Size int64
+}
+
+// artifact is what a name can stand for: a v1.Image or a v1.ImageIndex.
+type artifact interface {
+	partial.Describable
+	RawManifest() ([]byte, error)
 }
 
 const (
@@ -105,116 +110,92 @@ func (s *Images) writeIndex(index *v1.IndexManifest) error {
 // Put stores image under name, in place of what had that name before, and
 // returns its digest.
 func (s *Images) Put(name string, image v1.Image) (digest string, err error) {
-	return s.put(name, image, "")
+	stored, err := s.put(name, image, "")
+	return stored.Digest, err
 }
 
 // put also notes the digest of what the image was built from.
-func (s *Images) put(name string, image v1.Image, inputs string) (string, error) {
+func (s *Images) put(name string, a artifact, inputs string) (StoredImage, error) {
 	lock, err := lockFile(s.file("lock"))
 	if err != nil {
-		return "", lofn.Errorf(lofn.Invalid, "image store: %w", err)
+		return StoredImage{}, lofn.Errorf(lofn.Invalid, "image store: %w", err)
 	}
 	defer lock.Close()
-	if err := s.write(image); err != nil {
-		return "", lofn.Errorf(lofn.Invalid, "image store: %w", err)
+	if err := s.write(a); err != nil {
+		return StoredImage{}, lofn.Errorf(lofn.Invalid, "image store: %w", err)
 	}
-	descriptor, err := partial.Descriptor(image)
+	descriptor, err := partial.Descriptor(a)
 	if err != nil {
-		return "", err
+		return StoredImage{}, err
 	}
+	size, _ := s.whole(*descriptor)
 	descriptor.Annotations = map[string]string{annotationName: name}
 	if inputs != "" {
 		descriptor.Annotations[annotationInputs] = inputs
 	}
-	if err := s.replace(name, *descriptor); err != nil {
-		return "", err
+	if err := s.replace(isNamed(name), *descriptor); err != nil {
+		return StoredImage{}, err
 	}
-	return descriptor.Digest.String(), s.sweep()
+	return StoredImage{Name: name, Digest: descriptor.Digest.String(), Size: size}, s.sweep()
 }
 
-// write stores an image's blobs, each in one step, so that what has a blob's
-// name is the whole blob.
-func (s *Images) write(image v1.Image) error {
-	layers, err := image.Layers()
-	if err != nil {
-		return err
-	}
-	for _, l := range layers {
-		if err := s.writeLayer(l); err != nil {
-			return err
-		}
-	}
-	config, err := image.RawConfigFile()
-	if err != nil {
-		return err
-	}
-	manifest, err := image.RawManifest()
-	if err != nil {
-		return err
-	}
-	for _, data := range [][]byte{config, manifest} {
-		digest, _, err := v1.SHA256(bytes.NewReader(data))
-		if err != nil {
-			return err
-		}
-		if err := writeFile(s.blob(digest), data); err != nil {
-			return err
-		}
-	}
-	return nil
+func isNamed(name string) func(v1.Descriptor) bool {
+	return func(d v1.Descriptor) bool { return d.Annotations[annotationName] == name }
 }
 
-func (s *Images) writeLayer(l v1.Layer) error {
-	digest, err := l.Digest()
-	if err != nil {
-		return err
-	}
-	size, err := l.Size()
-	if err != nil || s.has(digest, size) {
-		return err
-	}
-	content, err := l.Compressed()
-	if err != nil {
-		return err
-	}
-	defer content.Close()
-	_, err = s.addLayer(func(w io.Writer) (layer, error) {
-		_, err := io.Copy(w, content)
-		return layer{Digest: digest}, err
-	})
-	return err
-}
-
-// replace gives name to a manifest that is in the store. The lock is held.
-func (s *Images) replace(name string, descriptor v1.Descriptor) error {
+// replace puts an entry in the place of those that match. The lock is held, and
+// what the entry stands for is in the store.
+func (s *Images) replace(matches func(v1.Descriptor) bool, descriptor v1.Descriptor) error {
 	index, err := s.readIndex()
 	if err != nil {
 		return err
 	}
-	index.Manifests = slices.DeleteFunc(index.Manifests, func(d v1.Descriptor) bool { return d.Annotations[annotationName] == name })
-	index.Manifests = append(index.Manifests, descriptor)
+	index.Manifests = append(slices.DeleteFunc(index.Manifests, matches), descriptor)
 	if err := s.writeIndex(index); err != nil {
 		return lofn.Errorf(lofn.Invalid, "image store: %w", err)
 	}
 	return nil
 }
 
-// Get returns the image of that name, or a NotFound error.
+// Get returns the image of that name, or a NotFound error. Of images for
+// several platforms it is the one for this machine's.
 func (s *Images) Get(name string) (v1.Image, error) {
+	a, err := s.artifact(name)
+	if err != nil {
+		return nil, err
+	}
+	if image, ok := a.(v1.Image); ok {
+		return image, nil
+	}
+	return choose(a, v1.Platform{OS: "linux", Architecture: runtime.GOARCH})
+}
+
+// artifact returns all that the name stands for, or a NotFound error.
+func (s *Images) artifact(name string) (artifact, error) {
 	index, err := s.readIndex()
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range index.Manifests {
-		if d.Annotations[annotationName] == name {
-			image, err := layout.Path(s.dir).Image(d.Digest)
-			if err != nil {
-				return nil, lofn.Errorf(lofn.Invalid, "image store: %s: %w: build it again", name, err)
-			}
-			return image, nil
-		}
+	i := slices.IndexFunc(index.Manifests, isNamed(name))
+	if i < 0 {
+		return nil, lofn.Errorf(lofn.NotFound, "image %s has not been built here: build it with: lofn build", name)
 	}
-	return nil, lofn.Errorf(lofn.NotFound, "image %s has not been built here: build it with: lofn build", name)
+	a, err := s.read(index.Manifests[i])
+	if err != nil {
+		return nil, lofn.Errorf(lofn.Invalid, "image store: %s: %w: build it again", name, err)
+	}
+	return a, nil
+}
+
+func (s *Images) read(d v1.Descriptor) (artifact, error) {
+	if !d.MediaType.IsIndex() {
+		return s.image(d)
+	}
+	all, err := layout.Path(s.dir).ImageIndex()
+	if err != nil {
+		return nil, err
+	}
+	return all.ImageIndex(d.Digest)
 }
 
 // List returns all images by name.
@@ -225,31 +206,17 @@ func (s *Images) List() ([]StoredImage, error) {
 	}
 	var all []StoredImage
 	for _, d := range index.Manifests {
-		m, err := s.manifest(d.Digest)
-		if err != nil {
-			continue // Get says what is wrong with it
+		name, named := d.Annotations[annotationName]
+		if !named {
+			continue
 		}
-		stored := StoredImage{Name: d.Annotations[annotationName], Digest: d.Digest.String()}
-		for _, l := range m.Layers {
-			stored.Size += l.Size
+		// Get says what is wrong with one that is not whole.
+		if size, ok := s.whole(d); ok {
+			all = append(all, StoredImage{Name: name, Digest: d.Digest.String(), Size: size})
 		}
-		all = append(all, stored)
 	}
 	slices.SortFunc(all, func(a, b StoredImage) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
-}
-
-func (s *Images) manifest(digest v1.Hash) (*v1.Manifest, error) {
-	file, err := os.Open(s.blob(digest))
-	if err != nil {
-		return nil, lofn.Errorf(lofn.Invalid, "image store: %w", err)
-	}
-	defer file.Close()
-	m, err := v1.ParseManifest(file)
-	if err != nil {
-		return nil, lofn.Errorf(lofn.Invalid, "image store: %s is damaged: %w", digest, err)
-	}
-	return m, nil
 }
 
 // reuse gives name to an image that was built from the same inputs, and
@@ -268,58 +235,17 @@ func (s *Images) reuse(name, inputs string) (StoredImage, bool) {
 		if d.Annotations[annotationInputs] != inputs {
 			continue
 		}
-		size, whole := s.whole(d.Digest)
+		size, whole := s.whole(d)
 		if !whole {
 			continue
 		}
 		if d.Annotations[annotationName] != name {
 			d.Annotations = map[string]string{annotationName: name, annotationInputs: inputs}
-			if s.replace(name, d) != nil {
+			if s.replace(isNamed(name), d) != nil {
 				return StoredImage{}, false
 			}
 		}
 		return StoredImage{Name: name, Digest: d.Digest.String(), Size: size}, true
 	}
 	return StoredImage{}, false
-}
-
-// whole reports whether all blobs of an image are there, and the layers' size.
-func (s *Images) whole(digest v1.Hash) (size int64, ok bool) {
-	m, err := s.manifest(digest)
-	if err != nil {
-		return 0, false
-	}
-	for _, d := range append(slices.Clone(m.Layers), m.Config) {
-		if !s.has(d.Digest, d.Size) {
-			return 0, false
-		}
-	}
-	for _, l := range m.Layers {
-		size += l.Size
-	}
-	return size, true
-}
-
-func (s *Images) has(digest v1.Hash, size int64) bool {
-	info, err := os.Stat(s.blob(digest))
-	return err == nil && info.Size() == size
-}
-
-// addLayer stores the blob that write makes. It is not part of an image yet,
-// and is safe from sweeping for as long as grace.
-func (s *Images) addLayer(write func(io.Writer) (layer, error)) (layer, error) {
-	temp, err := os.CreateTemp(s.file("blobs"), ".layer-*")
-	if err != nil {
-		return layer{}, lofn.Errorf(lofn.Invalid, "image store: %w", err)
-	}
-	defer os.Remove(temp.Name())
-	l, err := write(temp)
-	err = errors.Join(err, temp.Chmod(0o644), temp.Close())
-	if err != nil {
-		return layer{}, err
-	}
-	if err := os.Rename(temp.Name(), s.blob(l.Digest)); err != nil {
-		return layer{}, lofn.Errorf(lofn.Invalid, "image store: %w", err)
-	}
-	return l, nil
 }

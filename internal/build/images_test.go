@@ -1,6 +1,7 @@
 package build_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -156,9 +157,16 @@ func TestImagesForgetOldBlobs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	abandoned, inUse := filepath.Join(dir, "builder-1"), filepath.Join(dir, "archive-2")
+	if err := errors.Join(os.Mkdir(abandoned, 0o700), os.Mkdir(inUse, 0o700), os.Chtimes(abandoned, old, old.Add(-48*time.Hour)), os.Chtimes(inUse, old, old)); err != nil {
+		t.Fatal(err)
+	}
 	put("new:latest")
 	if after := blobs(t, dir); len(after) != len(before)-4+4 {
 		t.Errorf("%d blobs, %d before", len(after), len(before))
+	}
+	if isThere(dir, "builder-1") || !isThere(dir, "archive-2") {
+		t.Error("folders to work in must go when they have been left, and not before")
 	}
 	for _, name := range []string{"kept:latest", "replaced:latest", "new:latest"} {
 		image, err := images.Get(name)

@@ -22,10 +22,10 @@ func TestBadRequests(t *testing.T) {
 	}{
 		"name":     {func(_ *testing.T, _ string, r *build.Request) { r.Name = "My_Fn" }, lofn.Invalid, `function name: "My_Fn" is invalid`},
 		"no lang":  {func(_ *testing.T, _ string, r *build.Request) { r.Lang = "" }, lofn.Invalid, `function "fn": lang: is required`},
-		"language": {func(_ *testing.T, _ string, r *build.Request) { r.Lang = "cobol" }, lofn.NotFound, `function "fn": template "cobol" is not known: use one of: bash-streaming, golang-middleware`},
+		"language": {func(_ *testing.T, _ string, r *build.Request) { r.Lang = "cobol" }, lofn.NotFound, `function "fn": template "cobol" is not known: use one of: bash-streaming, dockerfile, golang-middleware`},
 		"path":     {func(_ *testing.T, _ string, r *build.Request) { r.Lang = "../x" }, lofn.Invalid, `lang: "../x" is not the name of a template`},
-		"docker":   {func(_ *testing.T, _ string, r *build.Request) { r.Lang = "dockerfile" }, lofn.Unimplemented, "template dockerfile needs a container builder"},
-		"platform": {func(_ *testing.T, _ string, r *build.Request) { r.Platform = "darwin/arm64" }, lofn.Invalid, `platform: "darwin/arm64" is not supported`},
+		"docker":   {func(_ *testing.T, _ string, r *build.Request) { r.Lang = "dockerfile" }, lofn.NotFound, "Dockerfile is not in the handler folder"},
+		"platform": {func(_ *testing.T, _ string, r *build.Request) { r.Platforms = []string{"darwin/arm64"} }, lofn.Invalid, `platform: "darwin/arm64" is not supported`},
 		"option":   {func(_ *testing.T, _ string, r *build.Request) { r.Options = []string{"dev"} }, lofn.Invalid, `build option "dev" is not known to template bash-streaming, which has no build options`},
 		"no handler": {func(_ *testing.T, _ string, r *build.Request) { r.Handler = "" }, lofn.Invalid,
 			"handler: is required: name the folder with its code, such as ./fn"},
@@ -215,7 +215,7 @@ image:
 `)
 	images, log := openImages(t), &lines{}
 	result, err := build.Build(context.Background(), build.Request{
-		Name: "fn", Lang: "loud", Handler: "./fn", Dir: dir, Images: images, Log: log, Platform: "linux/arm64",
+		Name: "fn", Lang: "loud", Handler: "./fn", Dir: dir, Images: images, Log: log, Platforms: []string{"linux/arm64"},
 		Args: map[string]string{"GREETING": "hello"}, Options: []string{"dev"},
 	})
 	if err != nil {
@@ -261,9 +261,9 @@ func TestTemplatesWithOnlyADockerfile(t *testing.T) {
 	dir := workingFolder(t, "bash-streaming")
 	write(t, dir, "template/bash-streaming/template.yml", "language: bash-streaming\nfprocess: old\n")
 	write(t, dir, "template/bash-streaming/Dockerfile", "FROM scratch\n")
-	req := build.Request{Name: "fn", Lang: "bash-streaming", Handler: "./fn", Dir: dir, Images: openImages(t)}
+	req := build.Request{Name: "fn", Lang: "bash-streaming", Handler: "./fn", Dir: dir, Images: openImages(t), Runtime: lofn.RuntimeProcess}
 	_, err := build.Build(context.Background(), req)
-	if err == nil || lofn.CodeOf(err) != lofn.Unimplemented || !strings.Contains(err.Error(), "has only a Dockerfile, and building that needs a container builder: to use the built-in bash-streaming, delete ./template/bash-streaming or run: lofn template pull") {
+	if err == nil || lofn.CodeOf(err) != lofn.Unimplemented || !strings.Contains(err.Error(), "has only a Dockerfile, which makes images for containers and not for processes: to use the built-in bash-streaming, delete ./template/bash-streaming or run: lofn template pull") {
 		t.Errorf("somebody's own: got %v", err)
 	}
 	write(t, dir, "template/bash-streaming/meta.json", `{"repository": "https://github.com/openfaas/templates.git"}`)
@@ -277,6 +277,10 @@ func TestTemplatesWithOnlyADockerfile(t *testing.T) {
 	req.Lang = "other"
 	if _, err := build.Build(context.Background(), req); err == nil || !strings.Contains(err.Error(), "or use one of: bash-streaming") {
 		t.Errorf("an unknown one: got %v", err)
+	}
+	req.Runtime = ""
+	if _, err := build.Build(context.Background(), req); err == nil || !strings.Contains(err.Error(), "template other has neither a lofn.yml nor a Dockerfile") {
+		t.Errorf("one of nothing: got %v", err)
 	}
 }
 
@@ -308,7 +312,7 @@ func TestListTemplates(t *testing.T) {
 	for _, template := range all {
 		got = append(got, template.Name)
 	}
-	if want := "bash-streaming golang-middleware mine node22 python3 python3-http"; strings.Join(got, " ") != want {
+	if want := "bash-streaming dockerfile golang-middleware mine node22 python3 python3-http"; strings.Join(got, " ") != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"lofn"
@@ -22,18 +24,18 @@ type keptSteps struct {
 	outputs []string
 }
 
-func (req *Request) kept(f *folder, run *runner, all sources) (keptSteps, error) {
+func (v *variant) kept(f *folder, run *runner) (keptSteps, error) {
 	kept := keptSteps{inputs: map[string]string{}, done: map[string]bool{}}
 	for _, s := range run.template.recipe.Steps {
 		if s.Keep == nil || len(s.Keep.Outputs) == 0 {
 			continue
 		}
-		digest, err := run.inputs(s, all)
+		digest, err := run.inputs(s, v.sources)
 		if err != nil {
 			return kept, err
 		}
 		kept.inputs[s.Name] = digest
-		if !req.NoCache && f.memo.Steps[s.Name] == digest && run.exists(s.Keep.Outputs[0]) {
+		if !v.NoCache && f.memo.Steps[s.Name] == digest && run.exists(s.Keep.Outputs[0]) {
 			kept.done[s.Name] = true
 			kept.outputs = append(kept.outputs, s.Keep.Outputs...)
 		}
@@ -81,7 +83,7 @@ func (f *folder) runSteps(ctx context.Context, run *runner, kept keptSteps) erro
 
 // pack stores the layers, and takes those from the last build that hold only
 // what it kept.
-func (req *Request) pack(f *folder, t *Template, kept keptSteps) ([]layer, error) {
+func (v *variant) pack(f *folder, kept keptSteps) ([]layer, error) {
 	at, err := sourceTime()
 	if err != nil {
 		return nil, err
@@ -90,7 +92,9 @@ func (req *Request) pack(f *folder, t *Template, kept keptSteps) ([]layer, error
 	taken := map[string]bool{}
 	known := f.memo.Layers
 	f.memo.Layers = map[string]layer{}
-	for _, recipe := range t.recipe.Image.Layers {
+	maps.Copy(f.memo.Layers, known)
+	maps.DeleteFunc(f.memo.Layers, func(key string, _ layer) bool { return !strings.HasPrefix(key, systemKey) })
+	for _, recipe := range v.template.recipe.Image.Layers {
 		recipe, err := f.present(recipe)
 		if err != nil {
 			return nil, err
@@ -98,10 +102,12 @@ func (req *Request) pack(f *folder, t *Template, kept keptSteps) ([]layer, error
 		if len(recipe.Paths) == 0 {
 			continue
 		}
-		key := kept.layerKey(t, recipe, at)
+		key := kept.layerKey(v.template, recipe, at)
 		l, ok := known[key]
-		if key == "" || !ok || !req.Images.has(l.Digest, l.Size) {
-			l, err = req.Images.addLayer(func(w io.Writer) (layer, error) { return pack(w, f.path, recipe, taken, at) })
+		if key == "" || !ok || !v.Images.has(l.Digest, l.Size) {
+			l, err = v.Images.addLayer(func(w io.Writer) (layer, error) {
+				return pack(w, at, func(p *packer) error { return p.paths(f.path, recipe, taken) })
+			})
 			if err != nil {
 				return nil, err
 			}

@@ -13,7 +13,6 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -33,8 +32,10 @@ type layer struct {
 	DiffID v1.Hash `json:"diffID"`
 	Size   int64   `json:"size"`
 	// Machines are the processors that machine code in the layer is for, as in
-	// runtime.GOARCH.
-	Machines []string `json:"machines,omitempty"`
+	// runtime.GOARCH, each with a file that has some.
+	Machines map[string]string `json:"machines,omitempty"`
+	// Dynamic is a program in the layer that needs a dynamic loader, if any does.
+	Dynamic string `json:"dynamic,omitempty"`
 }
 
 // packer writes a layer: the same content gives the same bytes, whoever packs
@@ -42,13 +43,14 @@ type layer struct {
 type packer struct {
 	tar      *tar.Writer
 	time     time.Time
-	machines map[string]bool
+	machines map[string]string
+	dynamic  string
 	written  map[string]bool
 }
 
-// pack writes the layer to w. Entries are in the order of their names, owned
-// by root, with the time and one of two modes.
-func pack(w io.Writer, folder string, recipe layerRecipe, taken map[string]bool, at time.Time) (layer, error) {
+// pack writes the layer that fill packs to w. Its entries are owned by root, with
+// the time.
+func pack(w io.Writer, at time.Time, fill func(*packer) error) (layer, error) {
 	compressed, plain := sha256.New(), sha256.New()
 	size := &counter{}
 	// The fastest level: functions are packed far more often than they travel.
@@ -56,12 +58,12 @@ func pack(w io.Writer, folder string, recipe layerRecipe, taken map[string]bool,
 	if err != nil {
 		return layer{}, err
 	}
-	p := &packer{tar: tar.NewWriter(io.MultiWriter(zip, plain)), time: at, machines: map[string]bool{}, written: map[string]bool{}}
-	err = p.paths(folder, recipe, taken)
+	p := &packer{tar: tar.NewWriter(io.MultiWriter(zip, plain)), time: at, machines: map[string]string{}, written: map[string]bool{}}
+	err = fill(p)
 	if err := errors.Join(err, p.tar.Close(), zip.Close()); err != nil {
 		return layer{}, err
 	}
-	return layer{Digest: digestOf(compressed), DiffID: digestOf(plain), Size: size.n, Machines: slices.Sorted(maps.Keys(p.machines))}, nil
+	return layer{Digest: digestOf(compressed), DiffID: digestOf(plain), Size: size.n, Machines: p.machines, Dynamic: p.dynamic}, nil
 }
 
 func digestOf(h hash.Hash) v1.Hash {
@@ -75,8 +77,8 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// paths packs what the recipe names, except for the build folder's paths that
-// lower layers have taken.
+// paths packs what the recipe names, in the order of the names and with one of
+// two modes, except for the build folder's paths that lower layers have taken.
 func (p *packer) paths(folder string, recipe layerRecipe, taken map[string]bool) error {
 	type item struct{ from, to string }
 	var items []item
@@ -170,10 +172,29 @@ func (p *packer) addFile(file, to string, info fs.FileInfo) error {
 		return err
 	}
 	if machine := machineOf(start[:n]); machine != "" {
-		p.machines[machine] = true
+		p.code(in, machine, "/"+to, info)
 	}
 	_, err = io.Copy(p.tar, io.MultiReader(bytes.NewReader(start[:n]), in))
 	return err
+}
+
+// code notes a file with machine code.
+func (p *packer) code(file io.ReaderAt, machine, name string, info fs.FileInfo) {
+	if p.machines[machine] == "" {
+		p.machines[machine] = name
+	}
+	if p.dynamic == "" && info.Mode()&0o111 != 0 && needsLoader(file) {
+		p.dynamic = name
+	}
+}
+
+// needsLoader reports whether a program is linked dynamically.
+func needsLoader(file io.ReaderAt) bool {
+	program, err := elf.NewFile(file)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(program.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // machineOf returns the processor that a file's machine code is for, by the

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 )
 
 // logger writes whole lines to a Writer, if there is one.
@@ -23,6 +24,36 @@ func (l *logger) line(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, _ = io.WriteString(l.to, text+"\n")
+}
+
+// transient writes what the next line replaces: it ends in "\r".
+func (l *logger) transient(text string) {
+	if l.to == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, _ = io.WriteString(l.to, text+"\r")
+}
+
+// progress says how far something has come that takes long.
+type progress struct {
+	log         *logger
+	what        string
+	done, total int64
+	said        time.Time
+}
+
+// between is how often progress is said.
+const between = 100 * time.Millisecond
+
+// add counts bytes that have come.
+func (p *progress) add(n int64) {
+	p.done += n
+	if now := time.Now(); now.Sub(p.said) >= between {
+		p.said = now
+		p.log.transient(p.what + ": " + Size(p.done) + " of " + Size(p.total))
+	}
 }
 
 // lineWriter passes a tool's output on by the line, and remembers its end.

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -28,25 +30,31 @@ type PushOptions struct {
 	Username, Password string
 	// Insecure accepts any certificate from the gateway.
 	Insecure bool
+	// Patience is how long a registry may be silent before the push gives up; 0
+	// means five minutes, which some take to put a large layer away.
+	Patience time.Duration
 	// Log, if not nil, gets a line for every layer.
 	Log io.Writer
 }
 
-// Push uploads the image stored under that name and returns its digest. If the
-// name begins with a registry's host it goes there, with the credentials that
-// docker login or the like has left; otherwise it goes to the gateway's
-// registry. Layers that are there already are not sent again.
+// Push uploads what is stored under that name, for all its platforms, and
+// returns its digest. If the name begins with a registry's host it goes there,
+// with the credentials that docker login, podman login or the like has left;
+// otherwise it goes to the gateway's registry. Layers that are there already are
+// not sent again, even if it is the base image's repository that has them.
 func Push(ctx context.Context, images *Images, image string, opts PushOptions) (digest string, err error) {
-	stored, err := images.Get(image)
+	stored, err := images.artifact(image)
 	if err != nil {
 		return "", err
 	}
-	ref, remoteOpts, err := opts.target(ctx, image)
+	ctx, alive, done := withPatience(ctx, cmp.Or(opts.Patience, pushPatience))
+	defer done()
+	ref, remoteOpts, err := opts.target(ctx, image, alive)
 	if err != nil {
 		return "", err
 	}
 	if err := opts.upload(ctx, ref, stored, remoteOpts); err != nil {
-		return "", pushError(image, ref, err)
+		return "", pushError(image, ref, causeOf(ctx, err))
 	}
 	hash, err := stored.Digest()
 	if err != nil {
@@ -55,6 +63,8 @@ func Push(ctx context.Context, images *Images, image string, opts PushOptions) (
 	return hash.String(), nil
 }
 
+const pushPatience = 5 * time.Minute
+
 // NamesRegistry reports whether an image name begins with a registry's host,
 // by the rule of every container tool: it has a dot or a port, or is localhost.
 func NamesRegistry(image string) bool {
@@ -62,14 +72,13 @@ func NamesRegistry(image string) bool {
 	return slash && (strings.ContainsAny(host, ".:") || host == "localhost")
 }
 
-func (opts PushOptions) target(ctx context.Context, image string) (name.Reference, []remote.Option, error) {
-	common := []remote.Option{remote.WithContext(ctx), remote.WithUserAgent("lofn")}
+func (opts PushOptions) target(ctx context.Context, image string, alive func()) (name.Reference, []remote.Option, error) {
 	if NamesRegistry(image) {
 		ref, err := name.ParseReference(image)
 		if err != nil {
 			return nil, nil, lofn.Errorf(lofn.Invalid, "image: %w", err)
 		}
-		return ref, append(common, remote.WithAuthFromKeychain(authn.DefaultKeychain)), nil
+		return ref, append(remoteOptions(ctx), remote.WithTransport(lively{remote.DefaultTransport, alive})), nil
 	}
 	gateway, err := url.Parse(opts.Gateway)
 	if err != nil || gateway.Host == "" || gateway.Scheme != "http" && gateway.Scheme != "https" {
@@ -83,11 +92,13 @@ func (opts PushOptions) target(ctx context.Context, image string) (name.Referenc
 	if err != nil {
 		return nil, nil, lofn.Errorf(lofn.Invalid, "image: %w", err)
 	}
+	roundTripper := remote.DefaultTransport
+	if opts.Insecure {
+		roundTripper = trusting()
+	}
+	common := []remote.Option{remote.WithContext(ctx), remote.WithUserAgent("lofn"), remote.WithTransport(lively{roundTripper, alive})}
 	if opts.Username != "" || opts.Password != "" {
 		common = append(common, remote.WithAuth(&authn.Basic{Username: opts.Username, Password: opts.Password}))
-	}
-	if opts.Insecure {
-		common = append(common, remote.WithTransport(trusting()))
 	}
 	return ref, common, nil
 }
@@ -99,47 +110,134 @@ func trusting() http.RoundTripper {
 	return t
 }
 
-func (opts PushOptions) upload(ctx context.Context, ref name.Reference, image v1.Image, remoteOpts []remote.Option) error {
-	log := &logger{to: opts.Log}
-	pusher, err := remote.NewPusher(remoteOpts...)
+func (opts PushOptions) upload(ctx context.Context, ref name.Reference, stored artifact, remoteOpts []remote.Option) error {
+	u := upload{ref: ref, opts: remoteOpts, log: &logger{to: opts.Log}}
+	var err error
+	if u.pusher, err = remote.NewPusher(remoteOpts...); err != nil {
+		return err
+	}
+	variants, err := variantsOf(stored)
 	if err != nil {
 		return err
 	}
+	for _, image := range variants {
+		if err := u.layers(ctx, image); err != nil {
+			return err
+		}
+	}
+	if err := u.pusher.Push(ctx, ref, stored); err != nil {
+		return err
+	}
+	u.log.line("pushed " + ref.String())
+	return nil
+}
+
+// variantsOf returns an image, or those of an index.
+func variantsOf(a artifact) ([]v1.Image, error) {
+	index, ok := a.(v1.ImageIndex)
+	if !ok {
+		return []v1.Image{a.(v1.Image)}, nil
+	}
+	m, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	var all []v1.Image
+	for _, d := range m.Manifests {
+		image, err := index.Image(d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, image)
+	}
+	return all, nil
+}
+
+// upload sends to one repository.
+type upload struct {
+	ref    name.Reference
+	opts   []remote.Option
+	pusher *remote.Pusher
+	log    *logger
+}
+
+func (u upload) layers(ctx context.Context, image v1.Image) error {
 	layers, err := image.Layers()
 	if err != nil {
 		return err
 	}
+	from := u.mountable(image)
 	for i, l := range layers {
-		what, err := uploadLayer(ctx, pusher, ref, l, remoteOpts)
+		size, err := l.Size()
 		if err != nil {
 			return err
 		}
-		log.line(fmt.Sprintf("layer %d of %d: %s", i+1, len(layers), what))
+		what := fmt.Sprintf("layer %d of %d", i+1, len(layers))
+		sent := &progress{log: u.log, what: what, total: size}
+		there, err := u.layer(ctx, watched{l, sent}, from)
+		switch {
+		case err != nil:
+			return err
+		case there:
+			u.log.line(what + ": is there already")
+		case sent.done == 0:
+			u.log.line(what + ": taken from " + from.Context().RepositoryStr())
+		default:
+			u.log.line(what + ": " + Size(size) + " sent")
+		}
 	}
-	if err := pusher.Push(ctx, ref, image); err != nil {
-		return err
-	}
-	log.line("pushed " + ref.String())
 	return nil
 }
 
-func uploadLayer(ctx context.Context, pusher *remote.Pusher, ref name.Reference, l v1.Layer, remoteOpts []remote.Option) (string, error) {
+// mountable is where the registry may have layers of the image's base, nil if
+// it cannot.
+func (u upload) mountable(image v1.Image) name.Reference {
+	m, err := image.Manifest()
+	if err != nil {
+		return nil
+	}
+	from, err := name.ParseReference(m.Annotations[annotationBaseName])
+	if err != nil || !sameRegistry(from, u.ref) {
+		return nil
+	}
+	return from
+}
+
+// layer reports whether the repository has the layer, and sees that it gets it.
+func (u upload) layer(ctx context.Context, l v1.Layer, from name.Reference) (there bool, err error) {
 	digest, err := l.Digest()
 	if err != nil {
-		return "", err
+		return false, err
 	}
-	size, err := l.Size()
+	held, err := remote.Layer(u.ref.Context().Digest(digest.String()), u.opts...)
 	if err != nil {
-		return "", err
+		return false, err
 	}
-	there, err := remote.Layer(ref.Context().Digest(digest.String()), remoteOpts...)
+	if ok, err := partial.Exists(held); err == nil && ok {
+		return true, nil
+	}
+	if from != nil {
+		l = &remote.MountableLayer{Layer: l, Reference: from}
+	}
+	return false, u.pusher.Upload(ctx, u.ref.Context(), l)
+}
+
+// watched is a layer that tells how much of it has been read.
+type watched struct {
+	v1.Layer
+	read *progress
+}
+
+func (w watched) Compressed() (io.ReadCloser, error) {
+	content, err := w.Layer.Compressed()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if ok, err := partial.Exists(there); err == nil && ok {
-		return "is there already", nil
-	}
-	return Size(size) + " sent", pusher.Upload(ctx, ref.Context(), l)
+	w.read.done = 0 // it may be sent once more
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(content, counted(w.read.add)), content}, nil
 }
 
 // Size returns a number of bytes for people to read, such as "1.2 MiB".
@@ -159,6 +257,9 @@ func Size(bytes int64) string {
 // pushError says what a registry's refusal means for the person who pushes.
 func pushError(image string, ref name.Reference, err error) error {
 	host := ref.Context().RegistryStr()
+	if silent, ok := errors.AsType[*silentError](err); ok {
+		return lofn.Errorf(lofn.Unavailable, "push %s: %s %w: try again later", image, host, silent)
+	}
 	if refusal, ok := errors.AsType[*transport.Error](err); ok {
 		switch refusal.StatusCode {
 		case http.StatusUnauthorized:

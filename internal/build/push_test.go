@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -155,5 +156,30 @@ func TestSize(t *testing.T) {
 		if got := build.Size(bytes); got != want {
 			t.Errorf("%d: %s, want %s", bytes, got, want)
 		}
+	}
+}
+
+func TestPushToARegistryThatHangs(t *testing.T) {
+	for what, hangs := range map[string]func(*http.Request) bool{
+		"at once":         func(*http.Request) bool { return true },
+		"after an upload": func(r *http.Request) bool { return r.Method == http.MethodPut || r.Method == http.MethodPatch },
+	} {
+		t.Run(what, func(t *testing.T) {
+			host, _ := serveRegistry(t, inMemory(), func(_ http.ResponseWriter, r *http.Request) bool {
+				if hangs(r) {
+					_, _ = io.Copy(io.Discard, r.Body) // or the server does not notice that the client leaves
+					<-r.Context().Done()
+				}
+				return hangs(r)
+			})
+			images := openImages(t)
+			if _, err := images.Put(host+"/fn:1", randomImage(t)); err != nil {
+				t.Fatal(err)
+			}
+			_, err := build.Push(context.Background(), images, host+"/fn:1", build.PushOptions{Patience: 300 * time.Millisecond})
+			if lofn.CodeOf(err) != lofn.Unavailable || !strings.Contains(err.Error(), "push "+host+"/fn:1: "+host+" has been silent for 300ms") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

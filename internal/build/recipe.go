@@ -47,6 +47,9 @@ type tool struct {
 	Probe []string `yaml:"probe"`
 	// Install is what to type, or do, to get it.
 	Install string `yaml:"install"`
+	// ABI is set for an interpreter that comes from the base image of
+	// containers.
+	ABI *abi `yaml:"abi"`
 }
 
 // step is one command of a build.
@@ -106,6 +109,9 @@ type hint struct {
 }
 
 type imageRecipe struct {
+	// Base is what an image for containers stands on, as in Request.Base; ${…}
+	// stands for variables of the build and those of abi.
+	Base       string            `yaml:"base"`
 	WorkingDir string            `yaml:"working_dir"`
 	Env        map[string]string `yaml:"env"`
 	// Layers are from the lowest up: first what changes least.
@@ -126,6 +132,8 @@ type manifest struct {
 	BuildOptions   []BuildOption `yaml:"build_options"`
 	WelcomeMessage string        `yaml:"welcome_message"`
 	HandlerFolder  string        `yaml:"handler_folder"`
+	// MountSSH lends the Dockerfile's steps the user's SSH agent.
+	MountSSH bool `yaml:"mount_ssh"`
 }
 
 // BuildOption is a named list of operating system packages that a template
@@ -171,6 +179,11 @@ func (r *recipe) validate() error {
 	}
 	if len(r.Image.Layers) == 0 {
 		return errors.New("image.layers: must name the paths that go into the image")
+	}
+	for i, t := range r.Toolchain {
+		if t.ABI != nil && (t.ABI.Variable == "" || t.ABI.Numbers < 1) {
+			return fmt.Errorf("toolchain[%d]: abi: needs a variable, and how many numbers of the version count", i)
+		}
 	}
 	for i, s := range r.Steps {
 		if len(s.Run) == 0 {

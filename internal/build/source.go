@@ -43,8 +43,10 @@ func (s sources) sorted() []string {
 // collect returns all that goes into the build folder of req.
 func (req *Request) collect(t *Template) (sources, error) {
 	all := sources{}
-	if err := all.addTemplate(t); err != nil {
-		return nil, lofn.Errorf(lofn.Invalid, "template %s: %w", t.Name, err)
+	if !t.bare {
+		if err := all.addTemplate(t); err != nil {
+			return nil, lofn.Errorf(lofn.Invalid, "template %s: %w", t.Name, err)
+		}
 	}
 	if err := req.addHandler(all, t); err != nil {
 		return nil, err
@@ -88,6 +90,14 @@ func (s sources) addTemplate(t *Template) error {
 	})
 }
 
+// handlerPath is where in the build folder the handler goes.
+func (t *Template) handlerPath() string {
+	if t.bare {
+		return "."
+	}
+	return t.HandlerFolder
+}
+
 func (req *Request) addHandler(all sources, t *Template) error {
 	folder := req.path(req.Handler)
 	info, err := os.Stat(folder)
@@ -107,7 +117,7 @@ func (req *Request) addHandler(all sources, t *Template) error {
 	w := walker{all: all, ignore: append([]string{".git"}, t.recipe.Ignore...)}
 	// The handler folder may be the working folder itself.
 	w.skip = []string{req.path(buildFolder), req.path(templateFolder)}
-	if err := w.add(folder, t.HandlerFolder, nil); err != nil {
+	if err := w.add(folder, t.handlerPath(), nil); err != nil {
 		return lofn.Errorf(lofn.Invalid, "function %q: handler: %w", req.Name, err)
 	}
 	return nil
@@ -119,7 +129,7 @@ func (req *Request) addExtra(all sources, t *Template, extra string) error {
 		return err
 	}
 	w := walker{all: all, ignore: append([]string{".git"}, t.recipe.Ignore...), skip: []string{req.path(buildFolder)}}
-	if err := w.add(req.path(extra), path.Join(t.HandlerFolder, filepath.ToSlash(inside)), nil); err != nil {
+	if err := w.add(req.path(extra), path.Join(t.handlerPath(), filepath.ToSlash(inside)), nil); err != nil {
 		return lofn.Errorf(lofn.Invalid, "function %q: copy: %w", req.Name, err)
 	}
 	return nil

@@ -33,13 +33,13 @@ type runner struct {
 
 // environment returns what the steps of t see besides this process's own:
 // the recipe's values, then the platform, then the build arguments.
-func (req *Request) environment(t *Template, packages []string) map[string]string {
+func (req *Request) environment(t *Template, platform string, packages []string) map[string]string {
 	env := maps.Clone(t.recipe.Env)
 	if env == nil {
 		env = map[string]string{}
 	}
-	goos, arch, _ := strings.Cut(req.Platform, "/")
-	env["TARGETPLATFORM"], env["TARGETOS"], env["TARGETARCH"] = req.Platform, goos, arch
+	goos, arch, _ := strings.Cut(platform, "/")
+	env["TARGETPLATFORM"], env["TARGETOS"], env["TARGETARCH"] = platform, goos, arch
 	env["ADDITIONAL_PACKAGE"] = strings.Join(packages, " ")
 	maps.Copy(env, req.Args)
 	return env
@@ -76,17 +76,22 @@ func (r *runner) run(ctx context.Context, s step) error {
 }
 
 func (r *runner) failed(s step, err error, output *lineWriter) error {
-	var advice string
-	for _, h := range r.template.recipe.Hints {
+	return lofn.Errorf(lofn.Invalid, "function %q: step %q failed: %w%s", r.function, s.Name, err, advice(r.template.recipe.Hints, output, r.log))
+}
+
+// advice is what else to say of a tool that failed, in lines of its own.
+func advice(hints []hint, output *lineWriter, log *logger) string {
+	var text string
+	for _, h := range hints {
 		if strings.Contains(output.tail(), h.Match) {
-			advice = "\n" + h.Say
+			text = "\n" + h.Say
 		}
 	}
 	// Who has no log has not seen what the tool said.
-	if !r.log.shown() && output.tail() != "" {
-		advice = "\n" + output.tail() + advice
+	if !log.shown() && output.tail() != "" {
+		text = "\n" + output.tail() + text
 	}
-	return lofn.Errorf(lofn.Invalid, "function %q: step %q failed: %w%s", r.function, s.Name, err, advice)
+	return text
 }
 
 func (r *runner) commandEnv(s step) []string {
@@ -112,6 +117,17 @@ var versionPattern = regexp.MustCompile(`\d+(\.\d+)+`)
 
 // check reports how to get a tool that is missing or too old.
 func (r *runner) check(ctx context.Context, t tool) error {
+	if t.Version == "" && t.Probe == nil {
+		if _, err := exec.LookPath(t.Program); err != nil {
+			return r.missing(t, "")
+		}
+		return nil
+	}
+	_, err := r.version(ctx, t)
+	return err
+}
+
+func (r *runner) missing(t tool, found string) error {
 	wanted := t.Program
 	if len(t.Probe) > 1 {
 		wanted += " with " + strings.Join(t.Probe[:len(t.Probe)-1], " ")
@@ -119,28 +135,24 @@ func (r *runner) check(ctx context.Context, t tool) error {
 	if t.Version != "" {
 		wanted += " (" + t.Version + " or newer)"
 	}
-	missing := func(found string) error {
-		return lofn.Errorf(lofn.Unavailable, "function %q (template %s) needs %s to build%s: install it with: %s", r.function, r.template.Name, wanted, found, t.Install)
-	}
-	if _, err := exec.LookPath(t.Program); err != nil {
-		return missing("")
-	}
-	if t.Version == "" && t.Probe == nil {
-		return nil
-	}
+	return lofn.Errorf(lofn.Unavailable, "function %q (template %s) needs %s to build%s: install it with: %s", r.function, r.template.Name, wanted, found, t.Install)
+}
+
+// version asks a tool for its version. The error is that of check.
+func (r *runner) version(ctx context.Context, t tool) (string, error) {
 	probe := t.Probe
 	if probe == nil {
 		probe = []string{"--version"}
 	}
 	output, err := exec.CommandContext(ctx, t.Program, probe...).CombinedOutput()
 	if err != nil {
-		return missing("")
+		return "", r.missing(t, "")
 	}
 	found := versionPattern.FindString(string(output))
 	if t.Version != "" && olderVersion(found, t.Version) {
-		return missing(", and this machine has " + found)
+		return "", r.missing(t, ", and this machine has "+found)
 	}
-	return nil
+	return found, nil
 }
 
 // olderVersion compares versions of numbers and dots.

@@ -35,6 +35,9 @@ func (s *Images) sweepBefore(limit time.Time) error {
 	if err != nil {
 		return err
 	}
+	if err := s.sweepWork(limit.Add(-workGrace)); err != nil {
+		return err
+	}
 	err = filepath.WalkDir(s.file("blobs"), func(file string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || used[d.Name()] {
 			return err
@@ -50,6 +53,27 @@ func (s *Images) sweepBefore(limit time.Time) error {
 	return nil
 }
 
+// workGrace is how much longer a folder stays that somebody works in.
+const workGrace = 24 * time.Hour
+
+// sweepWork removes what processes that were killed have left.
+func (s *Images) sweepWork(limit time.Time) error {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return lofn.Errorf(lofn.Invalid, "image store: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !e.IsDir() || e.Name() == "blobs" || info.ModTime().After(limit) {
+			continue
+		}
+		if err := os.RemoveAll(s.file(e.Name())); err != nil {
+			return lofn.Errorf(lofn.Invalid, "image store: %w", err)
+		}
+	}
+	return nil
+}
+
 // used returns the names of all blobs that images refer to.
 func (s *Images) used() (map[string]bool, error) {
 	index, err := s.readIndex()
@@ -59,13 +83,12 @@ func (s *Images) used() (map[string]bool, error) {
 	used := map[string]bool{}
 	for _, d := range index.Manifests {
 		used[d.Digest.Hex] = true
-		m, err := s.manifest(d.Digest)
+		blobs, err := s.blobs(d)
 		if err != nil {
 			continue // a damaged image must not keep others from being stored
 		}
-		used[m.Config.Digest.Hex] = true
-		for _, l := range m.Layers {
-			used[l.Digest.Hex] = true
+		for _, b := range blobs {
+			used[b.Digest.Hex] = true
 		}
 	}
 	return used, nil

@@ -30,16 +30,27 @@ type Template struct {
 	Options       []BuildOption
 	// BuiltIn says that the template came with lofn, and not from ./template.
 	BuiltIn bool
-	// Buildable is false for a template that says nothing to lofn about how to
-	// build it, because it is made for container builders.
-	Buildable bool
+	// Dockerfile says that there is no recipe for lofn, so that a container
+	// builder has to build.
+	Dockerfile bool
 	// Notice is something that the person who builds should know about the
 	// choice of this template; it may be empty.
 	Notice string
 
-	files  fs.FS
+	files fs.FS
+	// recipe is empty, but not nil, with Dockerfile.
 	recipe *recipe
+	// mountSSH is as template.yml has it.
+	mountSSH bool
+	// bare says that the handler folder is all there is.
+	bare bool
+	// official is the template that this one stands in for, where processes are
+	// built; it may be nil.
+	official *Template
 }
+
+// dockerfile is the lang of functions that bring their own Dockerfile.
+const dockerfile = "dockerfile"
 
 // FindTemplate returns the template for a lang value: by name, then by alias,
 // the ones in dir/template before the built-in ones. An "@ref" at the end
@@ -47,8 +58,12 @@ type Template struct {
 func FindTemplate(dir, lang string) (*Template, error) {
 	name, ref, _ := strings.Cut(lang, "@")
 	switch {
-	case strings.EqualFold(name, "dockerfile"):
-		return nil, lofn.Errorf(lofn.Unimplemented, "template dockerfile needs a container builder, which lofn does not have yet: build the image elsewhere and set skip_build, or use one of: %s", strings.Join(builtInNames(), ", "))
+	case strings.EqualFold(name, dockerfile):
+		t, err := builtIn(dockerfile)
+		if err == nil {
+			t.bare, t.recipe = true, &recipe{HandlerFile: "Dockerfile"}
+		}
+		return t, err
 	case name == "" || !filepath.IsLocal(name) || strings.ContainsAny(lang, `/\`):
 		return nil, lofn.Errorf(lofn.Invalid, "lang: %q is not the name of a template", lang)
 	}
@@ -123,12 +138,12 @@ func pulledTemplate(dir, name string) (*Template, error) {
 	if err != nil {
 		return nil, lofn.Errorf(lofn.Invalid, "template %s: %w", folder, err)
 	}
-	if t.recipe != nil {
+	if !t.Dockerfile {
 		return t, nil
 	}
 	if own := standIn(name); own != nil && isOfficial(files) {
 		own.Notice = folder + " has only a Dockerfile: using the built-in " + own.Name + ", which takes the same handlers"
-		own.Name = name
+		own.Name, own.official = name, t
 		return own, nil
 	}
 	return t, nil
@@ -139,7 +154,7 @@ func standIn(name string) *Template {
 	name, _, _ = strings.Cut(name, "@")
 	for _, candidate := range builtInNames() {
 		t, err := builtIn(candidate)
-		if err == nil && (t.Name == name || slices.Contains(t.Aliases, name)) {
+		if err == nil && !t.Dockerfile && (t.Name == name || slices.Contains(t.Aliases, name)) {
 			return t
 		}
 	}
@@ -194,21 +209,22 @@ func readTemplate(name string, files fs.FS) (*Template, error) {
 	}
 	t := &Template{
 		Name: name, Language: m.Language, Process: m.Process, WelcomeMessage: m.WelcomeMessage,
-		HandlerFolder: m.HandlerFolder, Options: m.BuildOptions, Buildable: r != nil, files: files, recipe: r,
+		HandlerFolder: m.HandlerFolder, Options: m.BuildOptions, Dockerfile: r == nil, files: files, recipe: r, mountSSH: m.MountSSH,
 	}
-	if r != nil {
-		t.Aliases = r.Aliases
+	if r == nil {
+		t.recipe = &recipe{}
 	}
+	t.Aliases = t.recipe.Aliases
 	return t, nil
 }
 
-// notBuildable explains what to do about a template without a recipe.
-func (t *Template) notBuildable() error {
-	advice := "add a lofn.yml to it (see docs/guides/templates.md), or use one of: " + strings.Join(builtInNames(), ", ")
+// notForProcesses explains what to do about a template without a recipe.
+func (t *Template) notForProcesses() error {
+	advice := "leave --runtime out, add a lofn.yml to it (see docs/guides/templates.md), or use one of: " + strings.Join(builtInNames(), ", ")
 	if own := standIn(t.Name); own != nil {
 		advice = t.replaceAdvice(own.Name) + ", or add a lofn.yml to it (see docs/guides/templates.md)"
 	}
-	return lofn.Errorf(lofn.Unimplemented, "template %s (./%s/%s) has only a Dockerfile, and building that needs a container builder: %s", t.Name, templateFolder, t.Name, advice)
+	return lofn.Errorf(lofn.Unimplemented, "template %s has only a Dockerfile, which makes images for containers and not for processes: %s", t.Name, advice)
 }
 
 // replaceAdvice says how to get the built-in template own instead of t.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +23,9 @@ type buildFlags struct {
 	parallel                           int
 	noCache, shrinkwrap, quiet, noPull bool
 	args, options, labels, copies      []string
-	overwrite                          bool
+	overwrite, pull                    bool
+	runtime, base, builder             string
+	platforms                          []string
 }
 
 func (p *program) buildCommand() *cobra.Command {
@@ -30,9 +33,32 @@ func (p *program) buildCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build images of functions with this machine's own tools",
+		Long: `Builds the images of functions, and keeps them on this machine for "lofn push".
+
+What a function is built from is its template. Where that has a lofn.yml, this
+machine's own compilers and package managers do the work, and no container tool
+is needed. The image is for running as processes of a machine that has the same
+interpreter; with --runtime container, or the annotation lofn.dev/runtime:
+container in the stack file, it is one that runs anywhere: a base image, the
+watchdog, and the function. The base image is the template's, unless --base or
+the build argument BASE_IMAGE names another:
+
+  scratch              nothing at all, for programs that are linked statically
+  debian:stable-slim   an image in a registry; what docker login or podman login
+                       has left is used, and what was fetched once is kept
+  oci:FOLDER[:name]    a folder in the OCI image layout
+  tar:FILE[:name]      an archive of one, or one that docker save has made
+
+A template with a Dockerfile and no lofn.yml, and "lang: dockerfile", which is a
+Dockerfile in the handler folder, are left to a container builder: the first of
+buildah, podman, docker and nerdctl that works here, or --builder.
+
+With several --platforms the result is an index with an image for each.`,
 		Example: `  lofn build
   lofn build --filter 'api-*' --parallel 4 --build-arg GOFLAGS=-mod=vendor
-  lofn build --name hello --handler ./hello --lang python3-http --image hello:1.0`,
+  lofn build --name hello --handler ./hello --lang python3-http --image hello:1.0
+  lofn build --runtime container --platforms linux/amd64,linux/arm64
+  lofn build --runtime container --base oci:./images:python`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := source.load(cmd)
@@ -61,7 +87,14 @@ func (b *buildFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVarP(&b.options, "build-option", "o", nil, "build option of the template, such as dev; may be repeated")
 	flags.StringArrayVar(&b.labels, "build-label", nil, "label of the image, NAME=VALUE; may be repeated")
 	flags.StringArrayVar(&b.copies, "copy-extra", nil, "file or folder to copy into the function; may be repeated")
-	hidden(cmd, "squash", "pull", "debug")
+	flags.StringVar(&b.runtime, "runtime", "", "what images are run as, over the stack file's annotations: process or container")
+	flags.StringVar(&b.base, "base", "", "base image for containers, over the templates' own")
+	flags.BoolVar(&b.pull, "pull", false, "ask registries for base images anew, even for those that are kept here")
+	flags.StringVar(&b.builder, "builder", "", "builder for Dockerfiles: "+strings.Join(build.Builders(), ", ")+" (default the first that works)")
+	flags.StringSliceVar(&b.platforms, "platforms", nil, "what images are for, such as linux/amd64,linux/arm64 (default this machine's)")
+	completeFlag(cmd, "runtime", lofn.RuntimeProcess, lofn.RuntimeContainer)
+	completeFlag(cmd, "builder", build.Builders()...)
+	hidden(cmd, "squash", "debug")
 }
 
 // run builds every function that is to be built, and returns the results by
@@ -153,9 +186,26 @@ func (b *buildFlags) requests(cmd *cobra.Command, s *stack.Stack, tag string) ([
 			Args:    merged(f.BuildArgs, args),
 			Options: append(append([]string{}, f.BuildOptions...), b.options...),
 			Labels:  labels, NoCache: b.noCache, Shrinkwrap: b.shrinkwrap, Images: images,
+			Runtime: b.runtimeOf(f), Base: b.base, Pull: b.pull, Builder: b.builder,
+			Secrets: f.BuildSecrets, Platforms: b.platformsOf(f),
 		})
 	}
 	return requests, nil
+}
+
+// runtimeOf is that of the flag, or of the function's annotation.
+func (b *buildFlags) runtimeOf(f stack.Function) string {
+	return cmp.Or(b.runtime, f.Annotations[lofn.AnnotationRuntime])
+}
+
+// platformsOf are those of the flag, or those that the stack file names for
+// "faas-cli publish", which makes images for containers.
+func (b *buildFlags) platformsOf(f stack.Function) []string {
+	isContainer := b.runtimeOf(f) == lofn.RuntimeContainer || isDockerfile(f)
+	if len(b.platforms) == 0 && isContainer && f.Platforms != "" {
+		return strings.Split(f.Platforms, ",")
+	}
+	return b.platforms
 }
 
 // inParallel runs work on every item, on so many at once, and returns the

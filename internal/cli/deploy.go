@@ -186,7 +186,14 @@ func (d *deployFlags) deployment(cmd *cobra.Command, f stack.Function, tag strin
 	deployment.ReadOnlyRootFilesystem = deployment.ReadOnlyRootFilesystem || d.readonly
 	deployment.Limits = resourcesOver(deployment.Limits, d.limits)
 	deployment.Requests = resourcesOver(deployment.Requests, d.requests)
-	return deployment, d.addPairs(&deployment)
+	if err := d.addPairs(&deployment); err != nil {
+		return deployment, err
+	}
+	// What `up` has built for is what it deploys for.
+	if flag := cmd.Flags().Lookup("runtime"); flag != nil && flag.Changed {
+		deployment.Annotations = merged(deployment.Annotations, map[string]string{lofn.AnnotationRuntime: flag.Value.String()})
+	}
+	return deployment, nil
 }
 
 func (d *deployFlags) addPairs(deployment *lofn.Deployment) error {
@@ -235,7 +242,7 @@ func templateProcess(f stack.Function) string {
 		return ""
 	}
 	template, err := build.FindTemplate("", f.Lang)
-	if err != nil || template.BuiltIn || template.Buildable {
+	if err != nil || template.BuiltIn || !template.Dockerfile {
 		return ""
 	}
 	return template.Process

@@ -30,9 +30,10 @@ type task struct {
 	name  string
 	start time.Time
 	// last are the lines to show if the work fails, partial what has no end
-	// of line yet.
-	last    []string
-	partial []byte
+	// of line yet. transient, if not "", is what the next line replaces.
+	last      []string
+	partial   []byte
+	transient string
 	// shown is when show last printed a line.
 	shown time.Time
 }
@@ -84,8 +85,8 @@ func (b *board) draw() {
 	}
 	lines := make([]string, len(b.tasks))
 	for i, t := range b.tasks {
-		doing := ""
-		if len(t.last) > 0 {
+		doing := t.transient
+		if doing == "" && len(t.last) > 0 {
 			doing = t.last[len(t.last)-1]
 		}
 		lines[i] = fmt.Sprintf("%6.1fs %s  %s", time.Since(t.start).Seconds(), t.name, doing)
@@ -105,7 +106,9 @@ func (b *board) begin(name string) *task {
 // keptLines is how much of a failed task's output is shown.
 const keptLines = 40
 
-// Write takes lines that a tool prints, in whatever pieces.
+// Write takes lines that a tool prints, in whatever pieces. What ends in a
+// carriage return alone is how far something has come: it is worth showing only
+// where the next one can take its place.
 func (t *task) Write(data []byte) (int, error) {
 	b := t.board
 	b.mu.Lock()
@@ -114,15 +117,27 @@ func (t *task) Write(data []byte) (int, error) {
 	for {
 		i := bytes.IndexByte(t.partial, '\n')
 		if i < 0 {
+			t.passing()
 			return len(data), nil
 		}
-		t.line(strings.TrimRight(string(t.partial[:i]), "\r"))
+		text := strings.TrimRight(string(t.partial[:i]), "\r")
+		t.line(text[strings.LastIndexByte(text, '\r')+1:])
 		t.partial = t.partial[i+1:]
+	}
+}
+
+// passing takes what is out of date with the next line. The caller holds the
+// board's lock.
+func (t *task) passing() {
+	if text, whole := bytes.CutSuffix(t.partial, []byte("\r")); whole {
+		t.transient = string(text[bytes.LastIndexByte(text, '\r')+1:])
+		t.partial = nil
 	}
 }
 
 // line shows or keeps one line. The caller holds the board's lock.
 func (t *task) line(text string) {
+	t.transient = ""
 	t.last = append(t.last, text)
 	if len(t.last) > keptLines {
 		t.last = t.last[1:]

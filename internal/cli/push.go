@@ -24,7 +24,8 @@ func (p *program) pushCommand() *cobra.Command {
 		Short: "Upload the images of functions",
 		Long: `Uploads the images that "lofn build" made. An image whose name has no registry
 in it goes to the platform's own, with the credentials of the login; others go
-where their name says, with the credentials of Docker's configuration.`,
+where their name says, with what docker login or podman login has left. Images
+for several platforms go with all of them.`,
 		Example: "  lofn push\n  lofn push --filter hello --gateway http://10.0.0.5:8080",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

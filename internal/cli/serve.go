@@ -124,8 +124,6 @@ the flag wins.`,
 			return p.Serve(cmd.Context(), o)
 		},
 	}
-	queue.add(cmd)
-	contain.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&o.Listen, "listen", cmp.Or(p.Getenv("LOFN_LISTEN"), defaultListen), "address to serve at (LOFN_LISTEN)")
 	flags.StringVar(&o.Data, "data", p.Getenv("LOFN_DATA"), "folder that keeps everything (LOFN_DATA); default /var/lib/lofn for root, else the user's state folder")
@@ -139,6 +137,8 @@ the flag wins.`,
 	flags.StringVar(&o.PrometheusURL, "prometheus-url", p.Getenv("LOFN_PROMETHEUS_URL"), "Prometheus to ask for the load of functions that are scaled by a query, such as http://127.0.0.1:9090 (LOFN_PROMETHEUS_URL)")
 	flags.StringVar(&standby, "standby", standby, "how many interpreters wait, started, for each command line such as 'python3 index.py' that functions use; 0 for none (LOFN_STANDBY)")
 	_ = cmd.MarkFlagDirname("data")
+	contain.add(cmd)
+	queue.add(cmd)
 	return cmd
 }
 

@@ -6,12 +6,21 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sys/unix"
 
 	"lofn/client/clienttest"
@@ -42,6 +51,119 @@ func openTerminal(t *testing.T) (person, program *os.File) {
 	}
 	t.Cleanup(func() { _ = program.Close(); _ = person.Close() })
 	return person, program
+}
+
+// fwatchdogBeside puts the watchdog beside the program that this test is.
+func fwatchdogBeside(t *testing.T) {
+	t.Helper()
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(filepath.Dir(own), "fwatchdog")
+	cmd := exec.Command("go", "build", "-o", file, "lofn/cmd/fwatchdog")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	t.Cleanup(func() { _ = os.Remove(file) })
+}
+
+// slowRegistry is a registry with an image bash:5, which sends half of a layer
+// and the rest when it is told to go on.
+func slowRegistry(t *testing.T, goOn <-chan struct{}) (host string) {
+	t.Helper()
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		recorded := httptest.NewRecorder()
+		inner.ServeHTTP(recorded, r)
+		body := recorded.Body.Bytes()
+		if len(body) < 1<<20 {
+			_, _ = w.Write(body) // the configuration
+			return
+		}
+		_, _ = w.Write(body[:len(body)/2])
+		w.(http.Flusher).Flush()
+		select {
+		case <-goOn:
+		case <-r.Context().Done():
+		}
+		_, _ = w.Write(body[len(body)/2:])
+	}))
+	t.Cleanup(server.Close)
+	image, err := random.Image(1<<20, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.OS, config.Architecture = "linux", runtime.GOARCH
+	if image, err = mutate.ConfigFile(image, config); err != nil {
+		t.Fatal(err)
+	}
+	host = strings.TrimPrefix(server.URL, "http://")
+	ref, err := name.ParseReference(host + "/bash:5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, image); err != nil {
+		t.Fatal(err)
+	}
+	return host
+}
+
+// How much of a base image has come is shown while it comes, and not kept.
+func TestProgressOfABaseImage(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("needs bash")
+	}
+	fwatchdogBeside(t)
+	goOn := make(chan struct{})
+	host := slowRegistry(t, goOn)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("fn", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("fn/handler.sh", []byte("echo good\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_DATA_HOME", dir)
+	person, program := openTerminal(t)
+	seen := make(chan bool, 1)
+	go func() {
+		var all []byte
+		part := make([]byte, 4096)
+		for shown := false; ; {
+			n, err := person.Read(part)
+			all = append(all, part[:n]...)
+			// It goes on once the person has read how far it is.
+			if !shown && bytes.Contains(all, []byte("base image: ")) && bytes.Contains(all, []byte(" of 1.0 MiB")) {
+				shown = true
+				close(goOn)
+			}
+			if err != nil {
+				seen <- shown
+				return
+			}
+		}
+	}()
+	var out strings.Builder
+	code := cli.Main(t.Context(), cli.Env{
+		Args:  []string{"build", "--name", "fn", "--handler", "fn", "--lang", "bash", "--runtime", "container", "--base", host + "/bash:5"},
+		Stdin: strings.NewReader(""), Stdout: &out, Stderr: program,
+		Getenv: func(name string) string { return map[string]string{"HOME": dir}[name] },
+	})
+	_ = program.Close()
+	if shown := <-seen; code != 0 || !shown || !strings.Contains(out.String(), "Built: fn (fn:latest") {
+		t.Errorf("exit code %d, shown: %t, out %q", code, shown, out.String())
+	}
 }
 
 // On a terminal a build is one line, drawn in place; when it fails, what the

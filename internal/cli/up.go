@@ -25,7 +25,7 @@ func (p *program) upCommand() *cobra.Command {
 		Short: "Build, push and deploy functions, and wait until they are ready",
 		Long: `Builds, pushes and deploys the functions of the stack file. Each step is taken for
 all functions before the next begins, so that nothing is deployed if one of them
-does not build.
+does not build. What --runtime says counts for all three.
 
 The command then waits until the functions are ready, up to --timeout, and fails
 with the reason if one is not; --wait=false leaves when the platform accepted them.`,
@@ -46,7 +46,7 @@ with the reason if one is not; --wait=false leaves when the platform accepted th
 	cmd.Flags().BoolVar(&u.skipPush, "skip-push", false, "do not push")
 	cmd.Flags().BoolVar(&u.skipDeploy, "skip-deploy", false, "do not deploy")
 	cmd.Flags().BoolVar(&u.watch, "watch", false, "go on and deploy again whatever changes")
-	hidden(cmd, "publish", "platforms")
+	hidden(cmd, "publish")
 	return cmd
 }
 

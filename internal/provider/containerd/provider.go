@@ -104,7 +104,7 @@ func (p *Provider) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("containers: resolv.conf: %w", err)
 	}
-	p.images = content.New(content.Config{Client: p.daemon.client, Source: p.config.Images, Snapshotter: snapshotter, Log: p.config.Log})
+	p.images = content.New(content.Config{Client: p.daemon.client, Source: p.config.Images, Snapshotter: snapshotter, Platform: p.config.Platform, Log: p.config.Log})
 	return p.adopt(ctx)
 }
 

@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,29 +14,43 @@ import (
 
 // Resolve implements lofn.Resolver.
 func (p *Provider) Resolve(ctx context.Context, fn lofn.Function) (lofn.Resolution, error) {
-	wants, err := fn.Spec.Container()
+	image, err := p.Look(ctx, fn)
 	if err != nil {
 		return lofn.Resolution{}, err
 	}
+	return p.Admit(ctx, fn, image)
+}
+
+// Look is the first half of Resolve: it finds the function's image, and reads
+// what that says about itself.
+func (p *Provider) Look(ctx context.Context, fn lofn.Function) (lofn.Image, error) {
+	policy, credentials, err := p.pull(ctx, fn)
+	if err != nil {
+		return lofn.Image{}, err
+	}
+	return p.images.Resolve(ctx, fn.Spec.Image, policy, credentials)
+}
+
+// Admit is the second half of Resolve: it checks that the function could run
+// from the image.
+func (p *Provider) Admit(_ context.Context, fn lofn.Function, image lofn.Image) (lofn.Resolution, error) {
 	if err := p.supports(fn.Spec); err != nil {
-		return lofn.Resolution{}, err
-	}
-	credentials, err := p.credentials(ctx, fn.Namespace, wants.PullSecret)
-	if err != nil {
-		return lofn.Resolution{}, err
-	}
-	policy := wants.Pull
-	if policy == "" {
-		policy = p.config.Pull
-	}
-	image, err := p.images.Resolve(ctx, fn.Spec.Image, policy, credentials)
-	if err != nil {
 		return lofn.Resolution{}, err
 	}
 	if err := suits(fn.Spec.Image, image); err != nil {
 		return lofn.Resolution{}, err
 	}
 	return lofn.Resolution{Digest: image.Digest, Defaults: image.Defaults(), Runtime: lofn.RuntimeContainer}, nil
+}
+
+// pull returns how the function's image is to be had.
+func (p *Provider) pull(ctx context.Context, fn lofn.Function) (policy lofn.Pull, credentials []byte, err error) {
+	wants, err := fn.Spec.Container()
+	if err != nil {
+		return "", nil, err
+	}
+	credentials, err = p.credentials(ctx, fn.Namespace, wants.PullSecret)
+	return cmp.Or(wants.Pull, p.config.Pull), credentials, err
 }
 
 // suits reports whether an image has a file system of its own.
@@ -83,12 +98,11 @@ func (p *Provider) credentials(ctx context.Context, namespace, secret string) ([
 
 // image returns the image of a function, on this machine.
 func (p *Provider) image(ctx context.Context, fn lofn.Function, progress func(string)) (content.Image, error) {
-	wants, _ := fn.Spec.Container()
-	credentials, err := p.credentials(ctx, fn.Namespace, wants.PullSecret)
+	policy, credentials, err := p.pull(ctx, fn)
 	if err != nil {
 		return content.Image{}, err
 	}
-	image, err := p.images.Ensure(ctx, fn.Spec.Image, fn.Digest, credentials, progress)
+	image, err := p.images.Ensure(ctx, fn.Spec.Image, fn.Digest, policy, credentials, progress)
 	if err != nil {
 		return content.Image{}, err
 	}

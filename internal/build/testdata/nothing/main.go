@@ -1,0 +1,4 @@
+// Command nothing is a small static program.
+package main
+
+func main() {}
