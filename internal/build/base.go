@@ -109,10 +109,11 @@ func (s *Images) base(ctx context.Context, from place, platform v1.Platform, fre
 	if err != nil {
 		return nil, from.explain(err)
 	}
-	if err := s.keepBase(key, descriptor); err != nil {
+	image, err := s.image(descriptor)
+	if err != nil {
 		return nil, err
 	}
-	return s.image(descriptor)
+	return image, s.keepBase(key, descriptor)
 }
 
 func isBase(key string) func(v1.Descriptor) bool {
