@@ -39,7 +39,7 @@ demo: build ## start a platform, deploy the examples and call them
 	@examples/demo.sh
 
 test: ## everything that can be tested on this machine, set-up included
-	.ci/setup go-race python3 node git buildah busybox-static prometheus prometheus-alertmanager nats-server
+	.ci/setup go-race python3 node git buildah prometheus prometheus-alertmanager nats-server containerd cni iptables busybox-static systemd
 	$(MAKE) --no-print-directory test-examples
 	go vet ./...
 	go test $$(.ci/setup --race-flag) -timeout 20m ./...

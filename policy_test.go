@@ -60,11 +60,16 @@ var partImports = map[string][]string{
 	"internal/gateway": {"internal/problem", "internal/http1", "internal/outcome"},
 	"internal/api":     {"internal/problem", "internal/auth", "internal/outcome"},
 	"internal/ui":      {"internal/problem", "internal/auth"},
-	"internal/cli":     {"client", "internal/build", "internal/stack", "internal/schedule", "internal/simulate", "templates"},
+	"internal/cli":     {"client", "internal/build", "internal/stack", "internal/schedule", "internal/simulate", "internal/install", "templates"},
 	"internal/build":   {"templates", "internal/stack", "internal/build/fwatchdog"},
 
 	"internal/provider/process": {"internal/watchdog", "internal/provider/fleet"},
 	"internal/provider/fake":    {"internal/provider/fleet"},
+	// One adapter in four parts.
+	"internal/provider/containerd": {
+		"internal/provider/fleet", "internal/provider/containerd/content", "internal/provider/containerd/network", "internal/provider/containerd/cgroup",
+	},
+	"internal/provider/mux": {"internal/provider/fleet"},
 
 	"internal/watchdog": {"internal/http1"},
 
@@ -123,7 +128,7 @@ func TestImportsFormAStar(t *testing.T) {
 // standard library and this module: the vocabulary, the engines and the client.
 var standardOnly = []string{
 	".", "client", "internal/invoke", "internal/pool", "internal/scale", "internal/simulate", "internal/deploy", "internal/queue", "internal/watchdog", "internal/logstore",
-	"internal/problem", "internal/outcome", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/flight", "internal/http1", "internal/certs", "internal/handover", "internal/promquery", "cmd/fwatchdog",
+	"internal/problem", "internal/outcome", "internal/auth", "internal/auth/basic", "internal/api", "internal/ui", "internal/provider/fleet", "internal/provider/mux", "internal/flight", "internal/http1", "internal/certs", "internal/handover", "internal/promquery", "cmd/fwatchdog",
 }
 
 func TestEnginesUseTheStandardLibraryOnly(t *testing.T) {

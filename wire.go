@@ -32,6 +32,10 @@ const (
 	HeaderInternal = "X-OpenFaaS-Internal"
 )
 
+// StatusUpgradeFailed begins what the platform tells its service manager after an
+// upgrade that failed; when it did, and why, follow.
+const StatusUpgradeFailed = "the upgrade failed"
+
 // Environment variables by which a function learns about itself and where to
 // listen. It may use either the socket or the port.
 const (

@@ -38,6 +38,9 @@ type Gateway struct {
 	fault *fault
 	// held are paths whose requests wait until the channel is closed.
 	held map[string]chan struct{}
+	// starting is what the instances of functions say one after the other, each
+	// time that somebody looks, until they are ready.
+	starting []string
 	// down keeps new functions without a ready replica, for this reason.
 	down string
 }
@@ -119,6 +122,14 @@ func (g *Gateway) FailReplicas(reason string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.down = reason
+}
+
+// Start has the next instance that is looked at be starting for these reasons,
+// one at each look.
+func (g *Gateway) Start(reasons ...string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.starting = reasons
 }
 
 // Secret returns the value of a secret.

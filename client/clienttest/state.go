@@ -34,7 +34,15 @@ func (g *Gateway) getFunction(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("no such function: %s", ref), http.StatusNotFound)
 		return
 	}
-	answer(w, function)
+	if len(g.starting) == 0 {
+		answer(w, function)
+		return
+	}
+	begun := *function
+	begun.AvailableReplicas = 0
+	begun.Instances = []lofn.Replica{{Function: ref, ID: ref.Name + "-1", State: lofn.Starting, Reason: g.starting[0], Since: function.CreatedAt}}
+	g.starting = g.starting[1:]
+	answer(w, begun)
 }
 
 func (g *Gateway) createFunction(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +94,7 @@ func (g *Gateway) status(ref lofn.Ref, d lofn.Deployment) *lofn.FunctionStatus {
 		Name: ref.Name, Namespace: ref.Namespace, Image: d.Image, EnvProcess: d.EnvProcess, EnvVars: d.EnvVars,
 		Constraints: d.Constraints, Secrets: d.Secrets, Labels: nonNil(d.Labels), Annotations: nonNil(d.Annotations),
 		Limits: d.Limits, Requests: d.Requests, ReadOnlyRootFilesystem: d.ReadOnlyRootFilesystem,
-		Replicas: 1, AvailableReplicas: 1, CreatedAt: time.Unix(1700000000, 0).UTC(), Digest: "sha256:0123",
+		Replicas: 1, AvailableReplicas: 1, CreatedAt: time.Unix(1700000000, 0).UTC(), Digest: "sha256:0123", Runtime: lofn.RuntimeProcess,
 	}
 	if g.down != "" {
 		replica.State, replica.Reason, replica.Restarts, status.AvailableReplicas = lofn.Failed, g.down, 3, 0

@@ -30,6 +30,7 @@ func run() int {
 	return cli.Main(ctx, cli.Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 		Version: version, Serve: serve(version, os.Stderr), Isolate: isolate,
+		Providers: app.Providers(), Clear: clearMachine,
 	})
 }
 
@@ -42,6 +43,11 @@ func isolate(environment map[string]string) (status int, ran bool) {
 		}
 	}
 	return app.Isolate()
+}
+
+// clearMachine removes what the platform has left on the machine outside its data.
+func clearMachine(ctx context.Context, o cli.ServeOptions) error {
+	return app.Clear(ctx, app.Options{Provider: o.Provider, Data: o.Data, Containers: app.ContainerOptions(o.Containers)})
 }
 
 // serve runs the platform as the command line wants it.
@@ -65,7 +71,7 @@ func serve(version cli.Version, log io.Writer) func(context.Context, cli.ServeOp
 		return app.Run(ctx, app.Options{
 			Listen: o.Listen, MetricsListen: o.MetricsListen, Data: o.Data, Provider: o.Provider, NoAuth: o.NoAuth,
 			TLSCert: o.TLSCert, TLSKey: o.TLSKey, Standby: o.Standby, Upgrade: upgrades, PrometheusURL: o.PrometheusURL,
-			Queue:   app.QueueOptions(o.Queue),
+			Queue: app.QueueOptions(o.Queue), Containers: app.ContainerOptions(o.Containers),
 			Release: version.Release, Commit: version.SHA,
 			Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
 			Ready: func(info app.Info) {

@@ -23,7 +23,12 @@ import (
 // The test binary is also the lofn that scripts run: all of it, the platform
 // too.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"lofn": main})
+	testscript.Main(m, map[string]func(){"lofn": func() {
+		if _, err := os.Stat(brokenFile); err == nil && os.Getenv("LOFN_HANDOVER") != "" {
+			os.Exit(3)
+		}
+		main()
+	}})
 }
 
 // TestScript runs every script in testdata/script. Each has an address of its
@@ -38,6 +43,9 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
 			tool, ok := strings.CutPrefix(name, "tool:")
 			if !ok {
 				return false, errors.New("unknown condition " + name)
@@ -48,6 +56,9 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until, "certificate": certificate},
 	})
 }
+
+// brokenFile makes a lofn that takes over from another one fail.
+const brokenFile = "/run/lofn-test-broken"
 
 func setUp(env *testscript.Env) error {
 	address, err := freeAddress()

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,8 +30,9 @@ type Options struct {
 	Listen, MetricsListen string
 	// Data is the folder that keeps everything. It is created if missing.
 	Data string
-	// Provider names what runs functions; "process" is the only one so far.
-	Provider string
+	// Provider is one of Providers. With ProviderContainerd, Containers says more.
+	Provider   string
+	Containers ContainerOptions
 	// NoAuth turns authentication of the control API off.
 	NoAuth bool
 	// TLSCert and TLSKey are files in PEM; with them the listener speaks TLS.
@@ -67,6 +69,9 @@ type Info struct {
 	FirstStart     bool
 }
 
+// Providers are the names that Options.Provider may have.
+func Providers() []string { return []string{ProviderProcess, ProviderContainerd} }
+
 // Isolate gives an ordinary user the rights to keep functions apart, by running
 // the whole program once more in a user namespace. If it did, the caller exits
 // with the status; if not, it goes on. It comes before all else.
@@ -88,10 +93,21 @@ const (
 // serves, it returns nil as well, once the calls that it had have ended. An
 // error means that it could not start, or that a listener broke.
 func Run(ctx context.Context, o Options) error {
-	o.DrainTime = cmp.Or(o.DrainTime, DefaultDrainTime)
-	if o.Provider != "process" {
-		return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: the one there is so far is process", o.Provider)
+	switch o.Provider {
+	case ProviderProcess:
+		return run(ctx, o, openNoContainers)
+	case ProviderContainerd:
+		if os.Geteuid() != 0 {
+			return lofn.Errorf(lofn.Forbidden, "--provider: containerd needs root: start lofn as root, or with --provider process")
+		}
+		return run(ctx, o, openContainerd)
 	}
+	return lofn.Errorf(lofn.Invalid, "--provider: %q is unknown: use %s", o.Provider, strings.Join(Providers(), " or "))
+}
+
+// run is Run with a provider of containers.
+func run(ctx context.Context, o Options, contain openContainers) error {
+	o.DrainTime = cmp.Or(o.DrainTime, DefaultDrainTime)
 	certificate, err := certificate(o)
 	if err != nil {
 		return err
@@ -119,7 +135,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	// The ports come first: of all that can be wrong, it is what most often is.
-	ports, err := openPorts(o, files)
+	ports, err := openPorts(o, files, warden != nil)
 	if err != nil {
 		return err
 	}
@@ -139,11 +155,14 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	p, err := newPlatform(ctx, o, data, before, prometheus, authenticator, info.URL)
+	p, err := newPlatform(ctx, o, contain, data, before, prometheus, authenticator, info.URL)
 	if err != nil {
 		return err
 	}
 	p.certificate, p.warden = certificate, warden
+	if err := ports.reach(p.containers.Gateway(), certificate != nil); err != nil {
+		return errors.Join(err, p.close(ctx))
+	}
 	return p.serve(ctx, ports, func() {
 		if o.Ready != nil {
 			o.Ready(info)
@@ -207,6 +226,7 @@ func (p *platform) serve(ctx context.Context, ports *ports, serving func()) erro
 	running.Go(func() { p.reconciler.Run(loops) })
 	running.Go(func() { p.scaler.Run(loops) })
 	running.Go(func() { p.syncSecrets(loops) })
+	go p.report(loops)
 
 	select {
 	case <-p.reconciler.Synced():
@@ -223,10 +243,12 @@ func (p *platform) serve(ctx context.Context, ports *ports, serving func()) erro
 	doors := openDoors(p, ports)
 	serving()
 	p.collecting.start()
+	p.settling.start()
 	p.async.taking.start()
 	p.tellReady()
 	drain, err := p.untilTheEnd(ctx, doors)
 	p.collecting.stop()
+	p.settling.stop()
 	p.drainAsync(drain)
 	stopLoops()
 	running.Wait()

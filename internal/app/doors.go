@@ -15,8 +15,11 @@ import (
 // doors are the servers, and what they listen on.
 type doors struct {
 	listen, metricsListen *net.TCPListener
-	lane                  *gateway.Lane
-	front, metrics        *http.Server
+	// innerListen is for containers, and nil if there are none or they come by
+	// the other.
+	innerListen    *net.TCPListener
+	lanes          []*gateway.Lane
+	front, metrics *http.Server
 	// failed gets what ends a server.
 	failed chan error
 	// leaving makes every answer the last on its connection.
@@ -29,9 +32,8 @@ type doors struct {
 func openDoors(p *platform, ports *ports) *doors {
 	p.handler = p.front()
 	d := &doors{
-		listen: ports.calls, metricsListen: ports.metrics,
-		lane:   gateway.NewLane(p.gateway, p.pool),
-		failed: make(chan error, 3),
+		listen: ports.calls, metricsListen: ports.metrics, innerListen: ports.inner,
+		failed: make(chan error, 5),
 	}
 	d.front = newServer(d.lastAnswers(p.handler), p.log)
 	d.front.ConnState = d.count
@@ -42,11 +44,21 @@ func openDoors(p *platform, ports *ports) *doors {
 		d.front.TLSConfig = p.certificate.Config()
 		go func() { d.failed <- d.front.ServeTLS(d.listen, "", "") }()
 	} else {
-		go func() { d.failed <- d.lane.Serve(d.listen) }()
-		go func() { d.failed <- d.front.Serve(d.lane.Rest()) }()
+		d.open(p, d.listen)
+	}
+	if d.innerListen != nil {
+		d.open(p, d.innerListen) // it does not leave the machine
 	}
 	go func() { d.failed <- d.metrics.Serve(d.metricsListen) }()
 	return d
+}
+
+// open serves without TLS what a listener accepts.
+func (d *doors) open(p *platform, listener net.Listener) {
+	lane := gateway.NewLane(p.gateway, p.pool)
+	d.lanes = append(d.lanes, lane)
+	go func() { d.failed <- lane.Serve(listener) }()
+	go func() { d.failed <- d.front.Serve(lane.Rest()) }()
 }
 
 // newServer has no read or write timeout, since calls and streams may last for
@@ -127,10 +139,19 @@ func (w *lastAnswer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // ends. Connections without a call have the grace to send one more.
 func (d *doors) close(ctx context.Context, grace time.Duration) error {
 	_ = d.listen.Close()
+	if d.innerListen != nil {
+		_ = d.innerListen.Close()
+	}
 	d.leaving.Store(true)
-	d.lane.Drain()
+	for _, lane := range d.lanes {
+		lane.Drain()
+	}
 	d.await(ctx, grace)
-	err := errors.Join(d.lane.Shutdown(ctx), d.front.Shutdown(ctx))
+	var errs []error
+	for _, lane := range d.lanes {
+		errs = append(errs, lane.Shutdown(ctx))
+	}
+	err := errors.Join(append(errs, d.front.Shutdown(ctx))...)
 	if err != nil {
 		_ = d.front.Close()
 	}

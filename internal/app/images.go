@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -56,14 +57,14 @@ func (p *platform) usedImages(ctx context.Context) (func(digest string) bool, er
 const collectInterval = time.Hour
 
 // collectImages clears the registry of what no tag names and no function uses,
-// at once and then every hour until ctx ends.
+// and containers' images of what no function uses, at once and then every hour until ctx ends.
 func (p *platform) collectImages(ctx context.Context) {
 	ticker := time.NewTicker(collectInterval)
 	defer ticker.Stop()
 	for {
 		used, err := p.usedImages(ctx)
 		if err == nil {
-			err = p.registry.Collect(ctx, used)
+			err = errors.Join(p.registry.Collect(ctx, used), p.containers.Collect(ctx, used))
 		}
 		if err != nil && ctx.Err() == nil {
 			p.log.Warn("unused images stay on the disk, trying again later", "in", collectInterval, "error", err)

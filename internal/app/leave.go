@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"lofn"
-	"lofn/internal/handover"
 )
 
 // untilTheEnd serves until ctx ends, a server fails or another process has
@@ -30,7 +28,7 @@ func (p *platform) untilTheEnd(ctx context.Context, d *doors) (context.Context, 
 				return p.leave(ctx, d, successor)
 			}
 			p.log.Error("the upgrade failed, this process goes on", "error", err)
-			p.tell("READY=1\nSTATUS=the last upgrade failed: " + strings.ReplaceAll(err.Error(), "\n", " "))
+			p.tellFailed(err)
 		}
 	}
 }
@@ -53,7 +51,7 @@ func (p *platform) stop(d *doors) context.Context {
 
 // leave lets the calls under way finish, however long they take, while another
 // process serves: until it, or this one, is told to stop.
-func (p *platform) leave(ctx context.Context, d *doors, successor *handover.Successor) (context.Context, error) {
+func (p *platform) leave(ctx context.Context, d *doors, successor *heir) (context.Context, error) {
 	p.log.Info("another process has taken over; calls under way finish in this one", "successor", successor.Pid())
 	p.name(successor.Pid())
 	p.gate.lead(newForward(addressOf(d.listen), p.certificate != nil, p.log))
@@ -64,14 +62,7 @@ func (p *platform) leave(ctx context.Context, d *doors, successor *handover.Succ
 		time.AfterFunc(p.options.DrainTime, cancel)
 	}
 	context.AfterFunc(ctx, hurry)
-	told := make(chan bool, 1)
-	go func() {
-		isStop := await(context.Background(), successor.Line, stopping) == nil
-		told <- isStop
-		if isStop {
-			hurry()
-		}
-	}()
+	told := p.serveUnder(successor, hurry)
 	p.closeMetrics(d.metrics)
 	go p.release(drain)
 	if err := d.close(drain, upgradeGrace); err != nil {
@@ -91,7 +82,8 @@ func (p *platform) leave(ctx context.Context, d *doors, successor *handover.Succ
 // over from now on.
 func (p *platform) name(successor int) {
 	if p.warden == nil {
-		p.tell(fmt.Sprintf("READY=1\nMAINPID=%d", successor))
+		// What an upgrade that failed had to say is over, too.
+		p.tell(fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=", successor))
 		return
 	}
 	p.tell("READY=1")
@@ -113,7 +105,7 @@ func (p *platform) closeMetrics(s *http.Server) {
 // release stops the functions that have no call any more, so that those with
 // long ones do not keep all the others in memory. None gets a new call, but
 // what was read of a request may be on its way to one: so it must be without
-// for a while.
+// for a while. Containers are the other process's by now.
 func (p *platform) release(ctx context.Context) {
 	idle := make(map[lofn.Ref]bool)
 	look := time.NewTicker(2 * upgradeGrace)
@@ -129,7 +121,7 @@ func (p *platform) release(ctx context.Context) {
 			was := idle[c.Function]
 			idle[c.Function] = inFlight+waiting == 0
 			if was && idle[c.Function] {
-				if err := p.provider.Remove(ctx, c.Function); err != nil {
+				if err := p.process.Remove(ctx, c.Function); err != nil {
 					p.log.Debug("a function without calls runs on", "function", c.Function, "error", err)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -65,7 +66,15 @@ func runPlatform() {
 	upgrade := make(chan os.Signal, 1)
 	signal.Notify(upgrade, syscall.SIGHUP)
 	drain, _ := time.ParseDuration(os.Getenv(drainVariable))
-	err := app.Run(ctx, app.Options{
+	run := app.Run
+	if dir := os.Getenv(containersVariable); dir != "" {
+		gateway, _ := netip.ParseAddr(os.Getenv(innerVariable))
+		run = func(ctx context.Context, o app.Options) error {
+			o.Provider = app.ProviderContainerd
+			return app.RunWith(ctx, o, openDetached(dir, gateway))
+		}
+	}
+	err := run(ctx, app.Options{
 		DrainTime: drain,
 		Listen:    "127.0.0.1:0", MetricsListen: "127.0.0.1:0", Data: os.Args[1], Provider: "process",
 		PrometheusURL: os.Getenv(prometheusVariable),

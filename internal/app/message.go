@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"lofn"
 	"lofn/internal/handover"
 )
 
@@ -13,6 +14,28 @@ type message struct {
 	Step   step    `json:",omitempty"`
 	Estate *estate `json:",omitempty"`
 	Output *output `json:",omitempty"`
+	// Container is what became of one, and Drain one that is to be stopped; both
+	// come from the new process. The old one answers with its ID in Drained, when
+	// it has no call on it any more.
+	Container *lofn.Replica `json:",omitempty"`
+	Drain     *lofn.Replica `json:",omitempty"`
+	Drained   string        `json:",omitempty"`
+	// Waiting are the calls that wait for containers in the old process.
+	Waiting *[]waitingCalls `json:",omitempty"`
+}
+
+// waitingCalls is how many calls of a function wait.
+type waitingCalls struct {
+	Function lofn.Ref
+	Count    int
+}
+
+// is returns an error if the message is not that a step was taken.
+func (m message) is(s step) error {
+	if m.Step != s {
+		return fmt.Errorf("the other process said %q where %q was expected", m.Step, s)
+	}
+	return nil
 }
 
 // step is how far an upgrade is.
@@ -45,8 +68,5 @@ func await(ctx context.Context, line *handover.Line, s step) error {
 	if err := line.Receive(ctx, &m); err != nil {
 		return err
 	}
-	if m.Step != s {
-		return fmt.Errorf("the other process said %q where %q was expected", m.Step, s)
-	}
-	return nil
+	return m.is(s)
 }

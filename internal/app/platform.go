@@ -21,6 +21,7 @@ import (
 	"lofn/internal/logstore"
 	"lofn/internal/pool"
 	"lofn/internal/promquery"
+	"lofn/internal/provider/mux"
 	"lofn/internal/provider/process"
 	"lofn/internal/registry"
 	"lofn/internal/scale"
@@ -52,9 +53,14 @@ type platform struct {
 	images     *registry.Images
 	journal    *journal
 
+	// life ends when the platform is closed.
+	life context.Context
+	end  context.CancelFunc
+
 	gate       *gate
 	streams    *streams
 	collecting *work
+	settling   *work
 
 	metrics *telemetry.Metrics
 	pool    *pool.Pool
@@ -63,28 +69,32 @@ type platform struct {
 	async   async
 	// handler serves what the main listener does, once there are doors.
 	handler    http.Handler
-	provider   *process.Provider
+	process    *process.Provider
+	containers *lentContainers
+	// provider is both of them.
+	provider   *mux.Provider
 	scaler     *scale.Scaler
 	reconciler *deploy.Reconciler
 }
 
 // newPlatform starts the parts that hold something open; what it started it
 // closes again if a later one fails.
-func newPlatform(ctx context.Context, o Options, data *dataDir, before *predecessor, prometheus *promquery.Client, a auth.Authenticator, url string) (*platform, error) {
+func newPlatform(ctx context.Context, o Options, contain openContainers, data *dataDir, before *predecessor, prometheus *promquery.Client, a auth.Authenticator, url string) (*platform, error) {
 	p := &platform{
 		options: o, auth: a, log: o.Log, data: data, before: before, prometheus: prometheus,
 		functions: newDetachable[lofn.Function](), namespaces: newDetachable[lofn.Namespace](), secrets: newDetachable[lofn.Secret](),
 		journal: newJournal(), streams: newStreams(),
 	}
+	p.life, p.end = context.WithCancel(context.Background())
 	p.async.queue = newLateQueue()
-	p.collecting = &work{run: p.collectImages}
-	if err := p.open(ctx, url); err != nil {
+	p.collecting, p.settling = &work{run: p.collectImages}, &work{run: p.settle}
+	if err := p.open(ctx, contain, url); err != nil {
 		return nil, errors.Join(err, p.close(ctx))
 	}
 	return p, nil
 }
 
-func (p *platform) open(ctx context.Context, url string) (err error) {
+func (p *platform) open(ctx context.Context, contain openContainers, url string) (err error) {
 	// The logs first: a process before this one waits with what it has to say.
 	if err = p.openLogs(); err != nil {
 		return err
@@ -103,25 +113,14 @@ func (p *platform) open(ctx context.Context, url string) (err error) {
 	p.pool = pool.New(pool.Config{Poke: func(ref lofn.Ref) { p.scaler.Poke(ref) }, Waited: p.metrics.Waited})
 	p.caller = invoke.NewCaller(p.pool)
 	p.gateway = p.calls()
-	p.provider, err = process.New(process.Config{
-		RunDir:     p.data.join("run"),
-		Images:     p.images,
-		Secrets:    secretValues{p.secrets},
-		Logs:       p.journal,
-		Drain:      p.pool.Drain,
-		Started:    p.metrics.ReplicaStarted,
-		GatewayURL: url,
-		Hide:       []string{p.data.path},
-		Standby:    p.options.Standby,
-		Log:        p.log,
-	})
-	if err != nil {
-		return fmt.Errorf("process provider: %w", err)
+	if err = p.openRuntimes(ctx, contain, url); err != nil {
+		return err
 	}
 	p.scaler = scale.New(scale.Config{
-		Pool: p.pool, Scale: p.scale, Usage: p.provider, Backlog: p.async.queue.backlog, Query: p.query(), Warm: warm, Before: p.before.had,
+		Pool: loadOf{p}, Scale: p.scale, Usage: p.provider, Backlog: p.async.queue.backlog, Query: p.query(), Warm: warm, Before: p.before.had,
 		Event: p.event, Woken: p.metrics.Woken, Log: p.log,
 	})
+	p.before.wake(p.scaler.Poke)
 	p.reconciler = deploy.New(deploy.Config{
 		Functions: p.functions, Provider: p.provider, Pool: observed{p.pool, p.metrics}, Scaler: p.scaler, Removed: p.removed, Log: p.log,
 	})
@@ -185,16 +184,8 @@ func (p *platform) openStores(ctx context.Context) (err error) {
 // close stops what was started, last first.
 func (p *platform) close(ctx context.Context) error {
 	p.drainAsync(ctx)
-	var errs []error
-	if p.provider != nil {
-		err := p.provider.Close(ctx)
-		if err != nil && ctx.Err() != nil {
-			// Their calls have been cut off already.
-			p.log.Warn("some replicas did not end in time and were killed", "reason", err)
-			err = nil
-		}
-		errs = append(errs, err)
-	}
+	errs := []error{p.closeRuntimes(ctx)}
+	p.end()
 	if p.caller != nil {
 		p.caller.Close()
 	}

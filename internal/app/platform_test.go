@@ -44,6 +44,9 @@ type platform struct {
 	prometheus string
 	// nats is the URL of the server that has its queue, if not empty.
 	nats string
+	// containers is the folder of its detached processes, if not empty, and
+	// inner the address at which they call it.
+	containers, inner string
 	// drain is how long calls may take to end at a stop, if not 0.
 	drain time.Duration
 	started
@@ -101,7 +104,8 @@ func (p *platform) start() {
 	p.Helper()
 	p.stderr = said{}
 	p.cmd = exec.Command(p.program, p.data)
-	p.cmd.Env = append(os.Environ(), roleVariable+"=platform", "NOTIFY_SOCKET="+p.notify, prometheusVariable+"="+p.prometheus, natsVariable+"="+p.nats, drainVariable+"="+p.drain.String())
+	p.cmd.Env = append(os.Environ(), roleVariable+"=platform", "NOTIFY_SOCKET="+p.notify, prometheusVariable+"="+p.prometheus, natsVariable+"="+p.nats, drainVariable+"="+p.drain.String(),
+		containersVariable+"="+p.containers, innerVariable+"="+p.inner)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
@@ -133,7 +137,8 @@ func (p *platform) start() {
 func (p *platform) startInVain() string {
 	p.Helper()
 	cmd := exec.CommandContext(p.Context(), os.Args[0], p.data)
-	cmd.Env = append(os.Environ(), roleVariable+"=platform", prometheusVariable+"="+p.prometheus, natsVariable+"="+p.nats)
+	cmd.Env = append(os.Environ(), roleVariable+"=platform", prometheusVariable+"="+p.prometheus, natsVariable+"="+p.nats,
+		containersVariable+"="+p.containers, innerVariable+"="+p.inner)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if out, err := cmd.Output(); err == nil || len(out) > 0 {

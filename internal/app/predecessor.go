@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"lofn"
@@ -18,6 +19,14 @@ type predecessor struct {
 	estate estate
 	// gone is closed when it has ended, and all its calls with it.
 	gone chan struct{}
+
+	mu sync.Mutex
+	// calls are those that wait in it for containers, and poke is told of the
+	// functions, once it is there.
+	calls map[lofn.Ref]int
+	poke  func(lofn.Ref)
+	// draining are closed when it has no call on a container any more, by ID.
+	draining map[string]chan struct{}
 }
 
 // succeed tells the process before this one that the data is wanted, and
@@ -30,7 +39,7 @@ func succeed(ctx context.Context, line *handover.Line) (*predecessor, error) {
 	if err := line.Receive(ctx, &m); err != nil || m.Estate == nil {
 		return nil, fmt.Errorf("the process to take over from did not hand its data over: %w", err)
 	}
-	return &predecessor{line: line, estate: *m.Estate, gone: make(chan struct{})}, nil
+	return &predecessor{line: line, estate: *m.Estate, gone: make(chan struct{}), draining: make(map[string]chan struct{})}, nil
 }
 
 // had is how many replicas took calls of a function.
@@ -41,9 +50,86 @@ func (p *predecessor) had(ref lofn.Ref) int {
 	return p.estate.Ready[ref.Host()]
 }
 
-// listen keeps what the predecessor's replicas write, to its end.
+// waiting is how many calls of a function wait in it for containers.
+func (p *predecessor) waiting(ref lofn.Ref) int {
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calls[ref]
+}
+
+// drain returns when it has no call on a container any more and sends it none,
+// or when ctx ends.
+func (p *predecessor) drain(ctx context.Context, r lofn.Replica) error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	drained, asked := p.draining[r.ID]
+	if !asked {
+		drained = make(chan struct{})
+		p.draining[r.ID] = drained
+	}
+	p.mu.Unlock()
+	if !asked && p.line.Send(message{Drain: &r}) != nil {
+		return nil // it is gone
+	}
+	select {
+	case <-drained:
+		return nil
+	case <-p.gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// wake has poke told of functions that have calls waiting in it, from now on.
+func (p *predecessor) wake(poke func(lofn.Ref)) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.poke = poke
+}
+
+// heard takes in what it says of containers.
+func (p *predecessor) heard(m message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if drained := p.draining[m.Drained]; drained != nil {
+		delete(p.draining, m.Drained)
+		close(drained)
+	}
+	if m.Waiting == nil {
+		return
+	}
+	p.calls = make(map[lofn.Ref]int)
+	for _, w := range *m.Waiting {
+		p.calls[w.Function] = w.Count
+		if p.poke != nil {
+			// It goes on saying so: one that comes too early is no loss. The lock is
+			// one that the scaler's own questions need.
+			go p.poke(w.Function)
+		}
+	}
+}
+
+// forget is for its end: nothing waits in it any more.
+func (p *predecessor) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = nil
+}
+
+// listen keeps what the predecessor's replicas write, and takes in what it says,
+// to its end.
 func (p *predecessor) listen(j *journal) {
 	defer close(p.gone)
+	defer p.forget()
 	outputs := make(adopted)
 	defer outputs.close()
 	for {
@@ -54,6 +140,7 @@ func (p *predecessor) listen(j *journal) {
 		if m.Output != nil {
 			outputs.take(j, m.Output)
 		}
+		p.heard(m)
 	}
 }
 

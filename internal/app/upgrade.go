@@ -23,7 +23,7 @@ const (
 // upgrade starts the program as it is now on the disk, hands the data over to
 // it and returns when it takes calls. If it never does, this process has the
 // data again, and the error says why.
-func (p *platform) upgrade(told context.Context, doors *doors) (*handover.Successor, error) {
+func (p *platform) upgrade(told context.Context, doors *doors) (*heir, error) {
 	ctx, cancel := context.WithTimeoutCause(told, upgradeTime, fmt.Errorf("it did not serve within %s", upgradeTime))
 	defer cancel()
 	successor, err := p.beget(doors)
@@ -34,21 +34,30 @@ func (p *platform) upgrade(told context.Context, doors *doors) (*handover.Succes
 		return nil, fmt.Errorf("the new process failed before it took anything over: %w (%s)", err, successor.Kill())
 	}
 	p.log.Info("handing the data over", "to", successor.Pid())
+	h := &heir{Successor: successor}
+	confessing, stop := context.WithCancel(context.Background())
 	err = p.letGo(ctx, successor.Line)
 	if err == nil {
-		err = await(ctx, successor.Line, ready)
+		go p.confess(confessing, h)
+		err = p.attend(ctx, h, ready)
 	}
 	if err != nil {
+		stop()
 		err = fmt.Errorf("the new process failed: %w (%s)", err, successor.Kill())
 		p.takeBack(told)
 		return nil, err
 	}
-	return successor, nil
+	context.AfterFunc(p.life, stop)
+	return h, nil
 }
 
 // beget starts the new process, with what it inherits.
 func (p *platform) beget(doors *doors) (*handover.Successor, error) {
+	// In this order openPorts expects them.
 	files := []syscall.Conn{doors.listen, doors.metricsListen}
+	if doors.innerListen != nil {
+		files = append(files, doors.innerListen)
+	}
 	// It is as isolated as this process.
 	environment := []string{process.EnvIsolated + "=1"}
 	if p.warden != nil {
@@ -67,6 +76,8 @@ func (p *platform) letGo(ctx context.Context, line *handover.Line) error {
 	defer cancel()
 	p.gate.hold(changes)
 	p.collecting.stop()
+	p.settling.stop()
+	p.containers.Pause()
 	p.restAsync()
 	p.functions.detach()
 	p.namespaces.detach()
@@ -80,10 +91,12 @@ func (p *platform) letGo(ctx context.Context, line *handover.Line) error {
 
 // takeBack opens what letGo closed, and tries until it succeeds or ctx ends.
 func (p *platform) takeBack(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := p.reopen(ctx)
+	err := p.reopen(ctx)
+	p.containers.Resume() // with or without the data: nobody else has them
+	for ; ctx.Err() == nil; err = p.reopen(ctx) {
 		if err == nil {
 			p.collecting.start()
+			p.settling.start()
 			p.resumeAsync()
 			p.gate.set(passing)
 			return

@@ -195,7 +195,7 @@ func TestTheServiceManagerFollowsAnUpgrade(t *testing.T) {
 	told("READY=1")
 	p.upgrade()
 	told("RELOADING=1")
-	told(fmt.Sprintf("READY=1\nMAINPID=%d", p.PID))
+	told(fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=", p.PID))
 	if err := syscall.Kill(p.PID, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -246,10 +246,21 @@ func TestAFailedUpgradeChangesNothing(t *testing.T) {
 // than to the start of its replicas.
 func killInTheMiddle(p *platform, load *load) {
 	p.Helper()
+	next := p.stall()
+	if load != nil {
+		load.more(50)
+	}
+	if err := syscall.Kill(next, syscall.SIGKILL); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// stall starts an upgrade whose new process gets no further than that.
+func (p *platform) stall() (next int) {
+	p.Helper()
 	before := len(p.stderr.String())
 	p.script("TZ=" + neverReady + " exec " + os.Args[0] + ` "$@"`)
 	p.hup()
-	next := 0
 	p.eventually("the new process has the data", func() bool {
 		said := p.stderr.String()[before:]
 		if _, text, found := strings.Cut(said, `msg="handing the data over" to=`); found {
@@ -257,12 +268,7 @@ func killInTheMiddle(p *platform, load *load) {
 		}
 		return next != 0 && strings.Contains(said, "isolation=")
 	})
-	if load != nil {
-		load.more(50)
-	}
-	if err := syscall.Kill(next, syscall.SIGKILL); err != nil {
-		p.Fatal(err)
-	}
+	return next
 }
 
 // TestUpgradeOfAnOrdinaryUsersPlatform has one process watch over the others,

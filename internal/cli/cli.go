@@ -42,6 +42,12 @@ type Env struct {
 	// its environment and more rights, and then returns that run's exit code
 	// and true.
 	Isolate func(environment map[string]string) (code int, ran bool)
+	// Providers are what Serve can run functions with, as ServeOptions has them.
+	Providers []string
+	// Clear, if not nil, removes what a platform with these options, which has
+	// ended, left on the machine outside of its data folder. It is not an error
+	// if there is nothing.
+	Clear func(ctx context.Context, o ServeOptions) error
 	// Version is what `version` prints.
 	Version Version
 }

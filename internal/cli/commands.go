@@ -27,6 +27,8 @@ func (p *program) commands() []*cobra.Command {
 		p.loginCommand(),
 		p.logoutCommand(),
 		p.versionCommand(),
+		p.installCommand(),
+		p.uninstallCommand(),
 		p.completionCommand(),
 	}
 }

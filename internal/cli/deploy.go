@@ -70,7 +70,7 @@ func (d *deployFlags) add(cmd *cobra.Command, wait bool) {
 	flags.BoolVar(&d.update, "update", true, "update functions that exist, without a gap in service")
 	flags.BoolVar(&d.readTemplate, "read-template", true, "take the command line from a template in ./template")
 	flags.BoolVar(&d.wait, "wait", wait, "wait until the functions are ready")
-	flags.DurationVar(&d.timeout, "timeout", apiTimeout, "how long a request, and getting ready, may take")
+	flags.DurationVar(&d.timeout, "timeout", apiTimeout, "how long a request, and getting ready without progress, may take")
 	flags.StringVar(&d.limits.Memory, "memory-limit", "", "most memory an instance may use, such as 128Mi")
 	flags.StringVar(&d.limits.CPU, "cpu-limit", "", "most CPU an instance may use, such as 500m")
 	flags.StringVar(&d.requests.Memory, "memory-request", "", "memory to set aside for an instance")

@@ -199,6 +199,7 @@ func (p *program) printDescription(d description, verbose bool) error {
 	s.line("Invocations", strconv.Itoa(d.InvocationCount))
 	s.line("Image", d.Image)
 	s.line("Digest", d.Digest)
+	s.line("Runtime", d.Runtime)
 	s.line("Function Process", orDefault(d.EnvProcess))
 	s.line("URL", d.URL)
 	s.line("Async URL", d.AsyncURL)

@@ -166,9 +166,9 @@ func (k *keeper) one(ctx context.Context, f stack.Function, rebuild bool) (strin
 	if k.deployed != nil {
 		k.deployed(ref)
 	}
-	limited, cancel := context.WithTimeout(ctx, d.timeout)
+	limited, extend, cancel := d.patience(ctx)
 	defer cancel()
-	_, err = awaitFunction(limited, c, ref)
+	_, err = awaitFunction(limited, c, ref, func(string) { extend() })
 	return "ready at " + functionURL(c, ref, "function"), err
 }
 

@@ -50,7 +50,7 @@ func (p *program) listCommand() *cobra.Command {
 	t.add(cmd)
 	out.add(cmd)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the names only")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print image and creation time too")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print image, runtime and creation time too")
 	cmd.Flags().StringVar(&order, "sort", "name", "name, invocations or creation")
 	completeFlag(cmd, "sort", "name", "invocations", "creation")
 	return cmd
@@ -88,9 +88,9 @@ func (p *program) listShort(functions []lofn.FunctionStatus) error {
 }
 
 func (p *program) listVerbose(functions []lofn.FunctionStatus) error {
-	t := newTable(p.Stdout, "Function", "Image", "Invocations", "Replicas", "Ready", "CreatedAt")
+	t := newTable(p.Stdout, "Function", "Image", "Runtime", "Invocations", "Replicas", "Ready", "CreatedAt")
 	for _, f := range functions {
-		t.row(f.Name, f.Image, calls(f), count(f.Replicas), count(f.AvailableReplicas), f.CreatedAt.Format(time.RFC3339))
+		t.row(f.Name, f.Image, f.Runtime, calls(f), count(f.Replicas), count(f.AvailableReplicas), f.CreatedAt.Format(time.RFC3339))
 	}
 	return t.flush()
 }

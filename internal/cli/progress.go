@@ -34,6 +34,8 @@ type task struct {
 	last      []string
 	partial   []byte
 	transient string
+	// shown is when show last printed a line.
+	shown time.Time
 }
 
 // redraw is how often a live board is drawn.
@@ -143,6 +145,18 @@ func (t *task) line(text string) {
 	if !t.board.live && !t.board.quiet {
 		t.board.p.notef("%s | %s\n", t.name, text)
 	}
+}
+
+// show says how far the work is. Without a terminal it says so only now and then.
+func (t *task) show(doing string) {
+	b := t.board
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.live && time.Since(t.shown) < seldom {
+		return
+	}
+	t.shown = time.Now()
+	t.line(doing)
 }
 
 // end takes the task off the board and prints its result.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,6 +61,7 @@ func TestScript(t *testing.T) {
 //	gateway fail PATH STATUS TEXT    requests to a path fail
 //	gateway mend                     they do no more
 //	gateway replicas REASON          replicas deployed from now on fail
+//	gateway starting REASON...       the next replica is starting, one reason a look
 //	gateway log NAME TEXT...         a function writes lines
 //	gateway followed                 waits until a log stream is followed
 //	gateway cut                      ends the log streams, and waits until they have
@@ -83,6 +85,8 @@ func gatewayCommand(ts *testscript.TestScript, neg bool, args []string) {
 		gateway.Fail("", http.StatusOK, "")
 	case "replicas":
 		gateway.FailReplicas(args[0])
+	case "starting":
+		gateway.Start(slices.DeleteFunc(args, func(reason string) bool { return reason == "" })...)
 	case "log":
 		writeLog(gateway, args)
 	case "followed":

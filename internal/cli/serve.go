@@ -17,8 +17,9 @@ type ServeOptions struct {
 	Listen, MetricsListen string
 	// Data is the folder that keeps everything.
 	Data string
-	// Provider names what runs functions.
-	Provider string
+	// Provider names what runs functions, and Containers says more about it.
+	Provider   string
+	Containers ContainerOptions
 	// NoAuth turns authentication of the control API off.
 	NoAuth bool
 	// TLSCert and TLSKey are files in PEM; with them the platform speaks TLS.
@@ -51,7 +52,7 @@ type ServeInfo struct {
 const (
 	defaultListen        = "127.0.0.1:8080"
 	defaultMetricsListen = "127.0.0.1:8082"
-	defaultProvider      = "process"
+	defaultProvider      = providerProcess
 	defaultStandby       = 1
 )
 
@@ -67,12 +68,17 @@ func (p *program) serveCommand() *cobra.Command {
 		noAuth  = p.Getenv("LOFN_NO_AUTH")
 		standby = cmp.Or(p.Getenv("LOFN_STANDBY"), strconv.Itoa(defaultStandby))
 		queue   = queueFlags{getenv: p.Getenv}
+		contain = containerFlags{getenv: p.Getenv}
 	)
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the platform on this machine",
 		Long: `Runs the platform on this machine until SIGTERM or Ctrl-C, upon which calls in
 flight finish; a second one ends it at once.
+
+With --provider containerd, for which it must be root, it runs container images
+in containers, and those that were built for it as processes. Containers serve on
+while the platform is stopped, for the next one to take over.
 
 With --tls-cert and --tls-key it serves HTTPS, with HTTP/2, instead of HTTP. Both
 files are read again when they change.
@@ -84,7 +90,7 @@ with its last call. A new program that fails to start leaves the old one as it w
 
 Each flag can be given in the environment too, under the name in its description;
 the flag wins.`,
-		Example: "  lofn serve\n  lofn serve --listen 0.0.0.0:8080 --data /srv/lofn\n  LOFN_DATA=/srv/lofn lofn serve\n  lofn serve --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem",
+		Example: "  lofn serve\n  lofn serve --listen 0.0.0.0:8080 --data /srv/lofn\n  LOFN_DATA=/srv/lofn lofn serve\n  sudo lofn serve --provider containerd\n  lofn serve --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if p.Serve == nil {
@@ -103,19 +109,27 @@ the flag wins.`,
 			if o.Queue, err = queue.options(); err != nil {
 				return err
 			}
-			if err := p.isolate(o.Data); err != nil {
+			if o.Containers, err = contain.options(); err != nil {
 				return err
+			}
+			if err := checkProvider(o.Provider); err != nil {
+				return err
+			}
+			if o.Provider == providerProcess {
+				if err := p.isolate(o.Data); err != nil {
+					return err
+				}
 			}
 			o.Ready, o.Upgradable = p.announce, true
 			return p.Serve(cmd.Context(), o)
 		},
 	}
-	queue.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&o.Listen, "listen", cmp.Or(p.Getenv("LOFN_LISTEN"), defaultListen), "address to serve at (LOFN_LISTEN)")
 	flags.StringVar(&o.Data, "data", p.Getenv("LOFN_DATA"), "folder that keeps everything (LOFN_DATA); default /var/lib/lofn for root, else the user's state folder")
 	flags.StringVar(&o.MetricsListen, "metrics-listen", cmp.Or(p.Getenv("LOFN_METRICS_LISTEN"), defaultMetricsListen), "address to serve metrics at (LOFN_METRICS_LISTEN)")
-	flags.StringVar(&o.Provider, "provider", cmp.Or(p.Getenv("LOFN_PROVIDER"), defaultProvider), "what runs functions (LOFN_PROVIDER)")
+	flags.StringVar(&o.Provider, "provider", cmp.Or(p.Getenv("LOFN_PROVIDER"), defaultProvider), "what runs functions: process, or containerd for containers too (LOFN_PROVIDER)")
+	completeFlag(cmd, "provider", providerProcess, providerContainerd)
 	flags.StringVar(&noAuth, "no-auth", noAuth, "let anybody control the platform (LOFN_NO_AUTH)")
 	flags.Lookup("no-auth").NoOptDefVal = "true"
 	flags.StringVar(&o.TLSCert, "tls-cert", p.Getenv("LOFN_TLS_CERT"), "file with the certificate and its chain, to serve TLS with (LOFN_TLS_CERT)")
@@ -123,6 +137,8 @@ the flag wins.`,
 	flags.StringVar(&o.PrometheusURL, "prometheus-url", p.Getenv("LOFN_PROMETHEUS_URL"), "Prometheus to ask for the load of functions that are scaled by a query, such as http://127.0.0.1:9090 (LOFN_PROMETHEUS_URL)")
 	flags.StringVar(&standby, "standby", standby, "how many interpreters wait, started, for each command line such as 'python3 index.py' that functions use; 0 for none (LOFN_STANDBY)")
 	_ = cmd.MarkFlagDirname("data")
+	contain.add(cmd)
+	queue.add(cmd)
 	return cmd
 }
 

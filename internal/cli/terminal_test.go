@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sys/unix"
 
+	"lofn/client/clienttest"
 	"lofn/internal/cli"
 )
 
@@ -215,5 +216,40 @@ functions:
 	}
 	if strings.Contains(screen, "good | ") {
 		t.Errorf("the terminal shows the output of a build that went well:\n%q", screen)
+	}
+}
+
+// On a terminal, what a start is waiting for is drawn in place, and gone in the
+// end.
+func TestAStartOnATerminal(t *testing.T) {
+	gateway := clienttest.NewGateway()
+	defer gateway.Close()
+	reasons := make([]string, 7)
+	for i := range reasons {
+		reasons[i] = fmt.Sprintf("pulling slow:1: %d.0 of 8.0 MiB", i)
+	}
+	gateway.Start(reasons...)
+	person, program := openTerminal(t)
+	seen := make(chan string, 1)
+	go func() {
+		var all bytes.Buffer
+		_, _ = io.Copy(&all, person) // ends with an error when the other end closes
+		seen <- all.String()
+	}()
+	var out strings.Builder
+	code := cli.Main(t.Context(), cli.Env{
+		Args: []string{"deploy", "--image", "slow:1", "--name", "slow", "--wait", "--gateway", gateway.URL}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: program,
+		Getenv: func(name string) string { return map[string]string{"HOME": t.TempDir()}[name] },
+	})
+	_ = program.Close()
+	screen := <-seen
+	if code != 0 || !strings.Contains(out.String(), "Ready: slow (") {
+		t.Errorf("exit code %d, out %q", code, out.String())
+	}
+	if !strings.Contains(screen, "slow  pulling slow:1: ") || strings.Contains(screen, "slow | ") {
+		t.Errorf("the terminal shows %q", screen)
+	}
+	if !strings.HasSuffix(screen, "\x1b[J") {
+		t.Errorf("something is left on the terminal: %q", screen)
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,24 +21,35 @@ const (
 	hopeless = 2
 	// lastLines is how much of its log is shown then.
 	lastLines = 10
+	// seldom is the pause between two lines that say how far a start is, where
+	// there is no terminal to draw them over each other.
+	seldom = 5 * time.Second
 )
 
 // awaitAll waits until the functions are ready, prints for each that it is or
-// why it is not, and fails if one is not.
+// why it is not, and fails if one is not. The time for it begins anew whenever
+// there is progress.
 func (d *deployFlags) awaitAll(ctx context.Context, c *client.Client, refs []lofn.Ref) error {
 	start := time.Now()
-	limited, cancel := context.WithTimeout(ctx, d.timeout)
+	limited, extend, cancel := d.patience(ctx)
 	defer cancel()
+	board := d.p.newBoard(false)
+	defer board.close()
 	var failed []string
 	for _, ref := range refs {
-		status, err := awaitFunction(limited, c, ref)
+		task := board.begin(display(ref))
+		status, err := awaitFunction(limited, c, ref, func(doing string) {
+			extend()
+			task.show(doing)
+		})
 		switch {
 		case err == nil:
-			d.p.outf("Ready: %s (%.2fs)\n", display(ref), time.Since(start).Seconds())
+			task.end("Ready: %s (%.2fs)", display(ref), time.Since(start).Seconds())
 			d.p.warnLimits(ctx, c, ref, status)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		default:
+			task.leave(func(*program) {})
 			failed = append(failed, display(ref))
 			d.p.notef("%s: not ready after %.1fs: %v\n", display(ref), time.Since(start).Seconds(), err)
 			d.p.showLastLines(ctx, c, ref)
@@ -47,6 +59,17 @@ func (d *deployFlags) awaitAll(ctx context.Context, c *client.Client, refs []lof
 		return &undone{failed, "did not get ready"}
 	}
 	return nil
+}
+
+// patience returns a context that ends when so much time has passed without
+// progress as the flag allows; extend says that there was some.
+func (d *deployFlags) patience(ctx context.Context) (limited context.Context, extend, cancel func()) {
+	limited, end := context.WithCancel(ctx)
+	timer := time.AfterFunc(d.timeout, end)
+	return limited, func() { timer.Reset(d.timeout) }, func() {
+		timer.Stop()
+		end()
+	}
 }
 
 const (
@@ -77,9 +100,9 @@ func (p *program) warnLimits(ctx context.Context, c *client.Client, ref lofn.Ref
 }
 
 // awaitFunction returns when what was deployed last is ready, or an error that
-// says why it does not get there.
-func awaitFunction(ctx context.Context, c *client.Client, ref lofn.Ref) (lofn.FunctionStatus, error) {
-	reason := "the gateway did not say how it is"
+// says why it does not get there. What an instance is doing until then it shows.
+func awaitFunction(ctx context.Context, c *client.Client, ref lofn.Ref, show func(doing string)) (lofn.FunctionStatus, error) {
+	reason, doing := "the gateway did not say how it is", ""
 	for look := shortestLook; ; look = min(2*look, longestLook) {
 		status, err := c.Function(ctx, ref)
 		switch {
@@ -91,6 +114,10 @@ func awaitFunction(ctx context.Context, c *client.Client, ref lofn.Ref) (lofn.Fu
 		progress := progressOf(status)
 		if progress.ready {
 			return status, nil
+		}
+		if progress.doing != "" && progress.doing != doing {
+			doing = progress.doing
+			show(doing)
 		}
 		reason = progress.reason
 		if progress.hopeless {
@@ -105,8 +132,9 @@ func awaitFunction(ctx context.Context, c *client.Client, ref lofn.Ref) (lofn.Fu
 // readiness is how far a deployment got.
 type readiness struct {
 	ready, hopeless bool
-	// reason says why it is not ready.
-	reason string
+	// reason says why it is not ready, and doing what an instance is doing about
+	// it, if that is known.
+	reason, doing string
 }
 
 // progressOf looks at the instances of the newest generation: those of older
@@ -128,6 +156,9 @@ func progressOf(status lofn.FunctionStatus) readiness {
 		}
 		if instance.Reason != "" {
 			r.reason = fmt.Sprintf("%s: %s", instance.State, instance.Reason)
+		}
+		if instance.State == lofn.Starting {
+			r.doing = cmp.Or(instance.Reason, r.doing)
 		}
 		if instance.State == lofn.Failed && instance.Restarts >= hopeless {
 			r.hopeless = true

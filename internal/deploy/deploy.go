@@ -46,7 +46,7 @@ type Config struct {
 // Reconciler is safe for concurrent use.
 type Reconciler struct {
 	Config
-	synced chan struct{}
+	synced, told chan struct{}
 	// life ends with Run, and with it every attempt to reach the provider.
 	life context.Context
 	end  context.CancelFunc
@@ -60,7 +60,10 @@ type Reconciler struct {
 	revisions map[lofn.Ref]lofn.Revision
 	seen      chan struct{}
 	// tasks holds what is still to be told to the provider.
-	tasks    map[lofn.Ref]*task
+	tasks map[lofn.Ref]*task
+	// untold are the functions that the store held at the start and of which the
+	// provider has not been told yet.
+	untold   map[lofn.Ref]bool
 	replicas map[lofn.Ref]map[string]lofn.Replica
 	workers  sync.WaitGroup
 }
@@ -72,10 +75,12 @@ func New(c Config) *Reconciler {
 		life: life, end: end,
 		Config:    c,
 		synced:    make(chan struct{}),
+		told:      make(chan struct{}),
 		wanted:    make(map[lofn.Ref]lofn.Function),
 		revisions: make(map[lofn.Ref]lofn.Revision),
 		seen:      make(chan struct{}),
 		tasks:     make(map[lofn.Ref]*task),
+		untold:    make(map[lofn.Ref]bool),
 		replicas:  make(map[lofn.Ref]map[string]lofn.Replica),
 	}
 }
@@ -131,6 +136,8 @@ func (r *Reconciler) Replicas(ref lofn.Ref) []lofn.Replica {
 type Count struct {
 	Function      lofn.Ref
 	Wanted, Ready int
+	// Runtime is as in lofn.Function.
+	Runtime string
 }
 
 // Counts returns the counts of all functions, in no order.
@@ -139,7 +146,7 @@ func (r *Reconciler) Counts() []Count {
 	defer r.mu.Unlock()
 	counts := make([]Count, 0, len(r.wanted))
 	for ref, fn := range r.wanted {
-		c := Count{Function: ref, Wanted: fn.Replicas}
+		c := Count{Function: ref, Wanted: fn.Replicas, Runtime: fn.Runtime}
 		for _, replica := range r.replicas[ref] {
 			if replica.State == lofn.Ready {
 				c.Ready++
@@ -204,7 +211,10 @@ func (r *Reconciler) reportRemoved(ref lofn.Ref) {
 // followStore takes in the store's changes, and starts over when the watch
 // breaks.
 func (r *Reconciler) followStore(ctx context.Context) {
-	first := sync.OnceFunc(func() { close(r.synced) })
+	first := sync.OnceFunc(func() {
+		close(r.synced)
+		r.knows(lofn.Ref{})
+	})
 	for pause := minPause; ctx.Err() == nil; pause = next(pause) {
 		seen := make(map[lofn.Ref]bool)
 		for change, err := range r.Functions.Watch(ctx) {
@@ -244,6 +254,9 @@ func (r *Reconciler) want(fn lofn.Function, revision lofn.Revision, first bool) 
 	defer r.mu.Unlock()
 	defer r.saw(fn.Ref, revision)
 	fn.Replicas = r.Scaler.Declare(fn, revision, first)
+	if first {
+		r.untold[fn.Ref] = true
+	}
 	old, known := r.wanted[fn.Ref]
 	r.wanted[fn.Ref] = fn
 	// A function that was deleted and made anew may show as one change.

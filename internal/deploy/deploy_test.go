@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"slices"
@@ -223,6 +224,31 @@ func TestAProviderThatRefusesIsAskedAgain(t *testing.T) {
 	s := start(t, mem.New[lofn.Function](), 3)
 	s.put("echo", 1, 1)
 	s.eventually("it runs after all", func() bool { return s.ready("echo") == 1 })
+}
+
+// TestToldIsWhenTheProviderKnowsAll has a provider that refuses at first: until it
+// took every function, what it has of others may still be somebody's.
+func TestToldIsWhenTheProviderKnowsAll(t *testing.T) {
+	for _, functions := range []int{0, 3} {
+		store := mem.New[lofn.Function]()
+		for i := range functions {
+			fn := lofn.Function{Ref: named(fmt.Sprintf("fn-%d", i)), Replicas: i, Generation: 1, Spec: lofn.Spec{Image: "x"}}
+			if _, err := store.Put(t.Context(), fn.Ref, fn, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := start(t, store, functions+2)
+		select {
+		case <-s.reconciler.Told():
+		case <-time.After(20 * time.Second):
+			t.Fatalf("with %d functions the provider was never told of all", functions)
+		}
+		s.provider.mu.Lock()
+		if n := len(s.provider.ensured); n < functions {
+			t.Errorf("of %d functions the provider was told of %d", functions, n)
+		}
+		s.provider.mu.Unlock()
+	}
 }
 
 func TestAFunctionMadeAnewIsNotTakenForItsPredecessor(t *testing.T) {

@@ -69,6 +69,9 @@ func (r *Reconciler) nextWish(ref lofn.Ref) (fn *lofn.Function, remove, ok bool)
 func (r *Reconciler) tell(ref lofn.Ref, fn *lofn.Function, remove bool) {
 	for pause := minPause; ; pause = next(pause) {
 		err := r.apply(r.life, ref, fn, remove)
+		if err == nil {
+			r.knows(ref)
+		}
 		if err == nil || r.life.Err() != nil {
 			return
 		}
@@ -100,4 +103,23 @@ func (r *Reconciler) superseded(ref lofn.Ref, remove bool) bool {
 	t := r.tasks[ref]
 	t.remove = t.remove || (t.again && remove)
 	return t.again
+}
+
+// Told is closed when the provider has been told of every function that the
+// store held at the start: what it has of others is nobody's.
+func (r *Reconciler) Told() <-chan struct{} { return r.told }
+
+// knows notes that the provider was told of a function.
+func (r *Reconciler) knows(ref lofn.Ref) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.untold, ref)
+	if len(r.untold) > 0 || !r.isSynced() {
+		return
+	}
+	select {
+	case <-r.told:
+	default:
+		close(r.told)
+	}
 }

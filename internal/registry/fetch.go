@@ -12,8 +12,7 @@ import (
 )
 
 // Open finds the image of a name that has this digest, so that it can be kept as
-// it is, with credentials as for ResolveWith. The parts of the image may be read
-// until ctx ends, or the time of each. Errors are as those of Resolve.
+// it is, with credentials as for ResolveWith. Errors are as those of Resolve.
 func (im *Images) Open(ctx context.Context, name, digest string, credentials []byte) (lofn.RemoteImage, error) {
 	r, err := im.parse(name, credentials)
 	if err != nil {

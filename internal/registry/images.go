@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -28,7 +30,13 @@ type ImagesConfig struct {
 	// Dir is the folder that images are unpacked in. It is created if missing.
 	// No two Images may share one.
 	Dir string
-	Log *slog.Logger
+	// Transport reaches the other registries; nil means over the network, by the
+	// proxy that the environment names.
+	Transport http.RoundTripper
+	// Patience is how long another registry may say nothing, before the answer
+	// or within it; 0 means 30 seconds. How long an answer takes is not bounded.
+	Patience time.Duration
+	Log      *slog.Logger
 }
 
 // Images finds images by name, and keeps those that are in use unpacked. All
@@ -41,6 +49,7 @@ type Images struct {
 	hosts    []string
 	dir      string
 	log      *slog.Logger
+	others   *patient
 	unpacks  flight.Group[lofn.Image]
 }
 
@@ -54,7 +63,12 @@ const (
 
 // NewImages opens the folder, and clears what an earlier process left behind.
 func NewImages(cfg ImagesConfig) (*Images, error) {
-	im := &Images{registry: cfg.Registry, hosts: cfg.Hosts, dir: cfg.Dir, log: cfg.Log}
+	patience := cmp.Or(cfg.Patience, defaultPatience)
+	others := &patient{inner: cfg.Transport, patience: patience}
+	if others.inner == nil {
+		others.inner = network(patience)
+	}
+	im := &Images{others: others, registry: cfg.Registry, hosts: cfg.Hosts, dir: cfg.Dir, log: cfg.Log}
 	err := os.MkdirAll(cfg.Dir, 0o755)
 	if err == nil {
 		// Functions run as other users and read through this folder.
@@ -96,7 +110,9 @@ func (im *Images) Resolve(ctx context.Context, name string) (lofn.Image, error) 
 // ResolveWith is Resolve with credentials for registries: the content of a
 // config.json of Docker's, or an auth.json of Podman's. Where they say nothing
 // about the image's registry, and if there are none, it is the files on this
-// machine that count.
+// machine that count. Other registries are spoken to by TLS, save those at this
+// machine's own addresses, at private ones and at names that end in .local,
+// which may do without.
 func (im *Images) ResolveWith(ctx context.Context, name string, credentials []byte) (lofn.Image, error) {
 	r, err := im.parse(name, credentials)
 	if err != nil {

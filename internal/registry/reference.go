@@ -1,8 +1,8 @@
 package registry
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"net/http"
 	"runtime"
 	"slices"
@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"lofn"
 )
@@ -27,7 +26,7 @@ type reference struct {
 	// wrote is the name as the deployer wrote it, for errors.
 	wrote    string
 	builtIn  bool
-	registry http.Handler
+	registry http.RoundTripper
 	keys     authn.Keychain
 }
 
@@ -46,25 +45,27 @@ func (im *Images) parse(wrote string, credentials []byte) (reference, error) {
 	if err != nil {
 		return reference{}, lofn.Errorf(lofn.Invalid, "image: %q: %w", wrote, err)
 	}
-	return reference{
-		Reference: parsed,
-		wrote:     wrote,
-		builtIn:   host == builtIn || slices.Contains(im.hosts, host),
-		registry:  im.registry,
-		keys:      keys,
-	}, nil
+	r := reference{Reference: parsed, wrote: wrote, builtIn: host == builtIn || slices.Contains(im.hosts, host), registry: im.others, keys: keys}
+	if r.builtIn {
+		r.registry, r.keys = loopback{im.registry}, anonymous{}
+	}
+	return r, nil
 }
+
+// anonymous is a keychain without keys: the built-in registry asks for none here.
+type anonymous struct{}
+
+func (anonymous) Resolve(authn.Resource) (authn.Authenticator, error) { return authn.Anonymous, nil }
 
 // options are those for reading from the reference's registry.
 func (r reference) options(ctx context.Context) []remote.Option {
 	platform := v1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
-	common := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithUserAgent("lofn")}
-	if !r.builtIn {
-		return append(common, remote.WithAuthFromKeychain(r.keys))
+	return []remote.Option{
+		remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithUserAgent("lofn"),
+		remote.WithTransport(r.registry), remote.WithAuthFromKeychain(r.keys),
+		// Whether a retry helps is for the transport to know.
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes(),
 	}
-	// A retry helps against a bad network, and here is none.
-	once := remote.Backoff{Steps: 1}
-	return append(common, remote.WithTransport(loopback{r.registry}), remote.WithRetryBackoff(once), remote.WithRetryStatusCodes())
 }
 
 // get returns the image that the reference means on this machine.
@@ -73,57 +74,31 @@ func (r reference) get(ctx context.Context) (v1.Image, error) {
 	if err != nil {
 		return nil, r.explain(ctx, err)
 	}
+	if descriptor.MediaType.IsSchema1() {
+		return nil, r.explain(ctx, schema1())
+	}
 	image, err := descriptor.Image()
+	if err != nil && descriptor.MediaType.IsIndex() && strings.Contains(err.Error(), "no child with platform") {
+		err = noVariant(descriptor.Manifest, err)
+	}
 	if err != nil {
 		return nil, r.explain(ctx, err)
 	}
 	return image, nil
 }
 
-// explain turns an error of the registry's client, or of unpacking, into one
-// for the deployer. Errors that have a code already keep it.
-func (r reference) explain(ctx context.Context, err error) error {
-	if coded, ok := errors.AsType[*lofn.Error](err); ok {
-		return lofn.Errorf(coded.Code, "image: %q: %w", r.wrote, err)
+// noVariant is the error of an index without an image for this machine.
+func noVariant(manifest []byte, cause error) error {
+	index, err := v1.ParseIndexManifest(bytes.NewReader(manifest))
+	if err != nil {
+		return cause
 	}
-	answer, answered := errors.AsType[*transport.Error](err)
-	host := r.Context().RegistryStr()
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return lofn.Errorf(lofn.DeadlineExceeded, "image: %q was not read in time: %w", r.wrote, err)
-	case ctx.Err() != nil:
-		return lofn.Errorf(lofn.Unavailable, "image: reading %q was broken off: %w", r.wrote, err)
-	case diskFull(err):
-		return lofn.Errorf(lofn.Unavailable, "image: there is no space on the disk for %q: %w", r.wrote, err)
-	case onDisk(err):
-		return lofn.Errorf(lofn.Unavailable, "image: %q cannot be unpacked on this machine: %w", r.wrote, err)
-	case answered && answer.StatusCode == http.StatusNotFound && r.builtIn:
-		return r.missing(err)
-	case answered && answer.StatusCode == http.StatusNotFound:
-		return lofn.Errorf(lofn.Invalid, "image: %q does not exist at %s: %w", r.wrote, host, err)
-	case answered && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
-		return lofn.Errorf(lofn.Invalid, "image: %s refuses access to %q: check the name, and log in with a client that writes ~/.docker/config.json: %w", host, r.wrote, err)
-	case strings.Contains(err.Error(), "no child with platform"):
-		return lofn.Errorf(lofn.Invalid, "image: %q has no variant for %s/%s, which this machine needs: %w", r.wrote, runtime.GOOS, runtime.GOARCH, err)
-	case strings.Contains(err.Error(), "unsupported MediaType"):
-		return lofn.Errorf(lofn.Invalid, "image: %q is not an image that can be run: %w", r.wrote, err)
-	case r.builtIn:
-		return lofn.Errorf(lofn.Internal, "image: %q cannot be read from the built-in registry: %w", r.wrote, err)
-	default:
-		return lofn.Errorf(lofn.Unavailable, "image: %q cannot be read from %s: %w", r.wrote, host, err)
+	var others []string
+	for _, m := range index.Manifests {
+		// What is for no known platform is an attestation.
+		if m.Platform != nil && m.Platform.OS != "unknown" {
+			others = append(others, m.Platform.String())
+		}
 	}
-}
-
-// missing says what to do about an image that the built-in registry lacks. The
-// client's own text would show a host that does not exist.
-func (r reference) missing(cause error) error {
-	repository := r.Context().RepositoryStr() + ":" + r.Identifier()
-	if strings.Contains(r.Identifier(), ":") {
-		repository = r.Context().RepositoryStr() + "@" + r.Identifier()
-	}
-	return &lofn.Error{
-		Code:  lofn.Invalid,
-		Text:  `image: "` + r.wrote + `" is not in the built-in registry: push it with "lofn push", or name its registry, such as docker.io/` + repository,
-		Cause: cause,
-	}
+	return lofn.Errorf(lofn.Invalid, "it has no variant for %s/%s, which this machine needs, only for %s", runtime.GOOS, runtime.GOARCH, strings.Join(others, ", "))
 }

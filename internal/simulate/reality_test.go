@@ -49,7 +49,7 @@ func (instance) Stop(context.Context)               {}
 type slowly struct{}
 
 // Start implements fleet.Starter.
-func (slowly) Start(ctx context.Context, _ lofn.Function, _ string) (fleet.Instance, error) {
+func (slowly) Start(ctx context.Context, _ lofn.Function, _ string, _ func(string)) (fleet.Instance, error) {
 	select {
 	case <-time.After(coldStart):
 		return instance{make(chan struct{})}, nil

@@ -1,15 +1,20 @@
 package fleet
 
 import (
+	"context"
+	"iter"
 	"maps"
 	"slices"
+	"sync"
 
 	"lofn"
 )
 
-// board holds the latest state of each replica and hands changes to watchers.
-// It is guarded by Fleet.mu.
-type board struct {
+// Board is where replicas are announced: it knows the latest state of each, and
+// tells those who watch. It is safe for concurrent use. Its methods do not wait for readers, so it
+// may be posted to with a lock held.
+type Board struct {
+	mu       sync.Mutex
 	latest   map[string]lofn.Replica
 	watchers map[*watcher]struct{}
 }
@@ -22,11 +27,17 @@ type watcher struct {
 	news   chan struct{}
 }
 
-func newBoard() board {
-	return board{latest: make(map[string]lofn.Replica), watchers: make(map[*watcher]struct{})}
+// NewBoard returns a Board without replicas.
+func NewBoard() *Board {
+	return &Board{latest: make(map[string]lofn.Replica), watchers: make(map[*watcher]struct{})}
 }
 
-func (b *board) post(r lofn.Replica) {
+// Post makes a new state of a replica known. Whoever has seen it on the Board
+// can be sure that all others see it there before anything that is posted
+// later.
+func (b *Board) Post(r lofn.Replica) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if r.State == lofn.Gone {
 		delete(b.latest, r.ID)
 	} else {
@@ -37,14 +48,43 @@ func (b *board) post(r lofn.Replica) {
 	}
 }
 
-func (b *board) join() *watcher {
+// Watch is as in lofn.Provider.
+func (b *Board) Watch(ctx context.Context) iter.Seq[lofn.Replica] {
+	return func(yield func(lofn.Replica) bool) {
+		w := b.join()
+		defer b.leave(w)
+		for {
+			r, ok := b.take(w)
+			if ctx.Err() != nil || ok && !yield(r) {
+				return
+			}
+			if ok {
+				continue
+			}
+			select {
+			case <-w.news:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func (b *Board) join() *watcher {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	w := &watcher{unread: maps.Clone(b.latest), order: slices.Collect(maps.Keys(b.latest)), news: make(chan struct{}, 1)}
 	b.watchers[w] = struct{}{}
 	return w
 }
 
-func (b *board) leave(w *watcher) { delete(b.watchers, w) }
+func (b *Board) leave(w *watcher) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.watchers, w)
+}
 
+// put is called with the lock held.
 func (w *watcher) put(r lofn.Replica) {
 	if _, ok := w.unread[r.ID]; !ok {
 		w.order = append(w.order, r.ID)
@@ -56,7 +96,10 @@ func (w *watcher) put(r lofn.Replica) {
 	}
 }
 
-func (w *watcher) take() (r lofn.Replica, ok bool) {
+// take returns what the reader shall see next, if there is anything.
+func (b *Board) take(w *watcher) (r lofn.Replica, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if len(w.order) == 0 {
 		return lofn.Replica{}, false
 	}

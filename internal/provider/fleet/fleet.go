@@ -96,7 +96,7 @@ type Fleet struct {
 	// resting holds the generations of functions of which nothing is wanted and
 	// nothing is left.
 	resting map[lofn.Ref]int64
-	board   board
+	board   *Board
 }
 
 // New returns a Fleet without functions.
@@ -137,7 +137,7 @@ func New(c Config) *Fleet {
 		going:     going,
 		functions: make(map[lofn.Ref]*function),
 		resting:   make(map[lofn.Ref]int64),
-		board:     newBoard(),
+		board:     NewBoard(),
 	}
 }
 
@@ -193,34 +193,7 @@ func (f *Fleet) Remove(ctx context.Context, ref lofn.Ref) error {
 }
 
 // Watch implements lofn.Provider.
-func (f *Fleet) Watch(ctx context.Context) iter.Seq[lofn.Replica] {
-	return func(yield func(lofn.Replica) bool) {
-		f.mu.Lock()
-		w := f.board.join()
-		f.mu.Unlock()
-		defer func() {
-			f.mu.Lock()
-			f.board.leave(w)
-			f.mu.Unlock()
-		}()
-		for {
-			f.mu.Lock()
-			r, ok := w.take()
-			f.mu.Unlock()
-			if ctx.Err() != nil || ok && !yield(r) {
-				return
-			}
-			if ok {
-				continue
-			}
-			select {
-			case <-w.news:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
+func (f *Fleet) Watch(ctx context.Context) iter.Seq[lofn.Replica] { return f.board.Watch(ctx) }
 
 // Retry ends the pause of the failed replicas whose function selected picks.
 func (f *Fleet) Retry(selected func(lofn.Function) bool) {

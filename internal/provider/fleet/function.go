@@ -125,7 +125,7 @@ func (f *Fleet) lead(fn *function, of lofn.Function, id string, survivor Instanc
 		r.serves(survivor, 0)
 	}
 	fn.replicas = append(fn.replicas, r)
-	f.board.post(r.view)
+	f.board.Post(r.view)
 	f.runs.Go(func() {
 		defer cancel()
 		f.run(ctx, r)
@@ -150,7 +150,7 @@ func (f *Fleet) report(r *replica, text string) {
 	defer f.mu.Unlock()
 	if r.view.State == lofn.Starting {
 		r.view.Reason = text
-		f.board.post(r.view)
+		f.board.Post(r.view)
 	}
 }
 
@@ -164,7 +164,7 @@ func (f *Fleet) change(r *replica, edit func(*lofn.Replica)) lofn.Replica {
 	if r.view.State == lofn.Gone {
 		r.owner.replicas = slices.DeleteFunc(r.owner.replicas, func(other *replica) bool { return other == r })
 	}
-	f.board.post(r.view)
+	f.board.Post(r.view)
 	f.reconcile(r.owner)
 	f.forget(r.owner)
 	return r.view

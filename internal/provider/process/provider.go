@@ -120,10 +120,22 @@ func (p *Provider) Close(ctx context.Context) error {
 
 // Resolve implements lofn.Resolver.
 func (p *Provider) Resolve(ctx context.Context, fn lofn.Function) (lofn.Resolution, error) {
-	image, err := p.config.Images.Resolve(ctx, fn.Spec.Image)
+	image, err := p.Look(ctx, fn)
 	if err != nil {
 		return lofn.Resolution{}, err
 	}
+	return p.Admit(ctx, fn, image)
+}
+
+// Look is the first half of Resolve: it finds the function's image, and reads
+// what it says about itself.
+func (p *Provider) Look(ctx context.Context, fn lofn.Function) (lofn.Image, error) {
+	return p.config.Images.Resolve(ctx, fn.Spec.Image)
+}
+
+// Admit is the second half of Resolve: it checks that the function could run
+// from the image.
+func (p *Provider) Admit(_ context.Context, fn lofn.Function, image lofn.Image) (lofn.Resolution, error) {
 	if err := suits(fn.Spec.Image, image); err != nil {
 		return lofn.Resolution{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -52,6 +53,8 @@ func StartIn(t testing.TB, dir string) *Daemon {
 root = %q
 state = %q
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[debug]
+  level = "warn"
 [grpc]
   address = %q
 `, filepath.Join(dir, "root"), filepath.Join(dir, "state"), d.Socket)
@@ -62,7 +65,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 	t.Cleanup(func() {
 		d.end(syscall.SIGTERM)
 		if t.Failed() {
-			t.Logf("containerd wrote:\n%s", d.output)
+			t.Logf("containerd wrote:\n%s", d.output.serious())
 		}
 	})
 	return d
@@ -128,4 +131,16 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// serious returns the lines that are no mere information, which shims write
+// whatever they are told.
+func (l *lockedBuffer) serious() string {
+	var b strings.Builder
+	for line := range strings.Lines(l.String()) {
+		if !strings.Contains(line, "level=info") && !strings.Contains(line, "devmapper") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }

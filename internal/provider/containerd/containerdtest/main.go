@@ -9,6 +9,7 @@
 package containerdtest
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -25,6 +26,7 @@ import (
 // as the first process there, and that one the tests.
 const (
 	envStage   = "LOFN_CONTAINERDTEST"
+	envRun     = "LOFN_CONTAINERDTEST_RUN"
 	stageFirst = "first"
 	stageTests = "tests"
 )
@@ -113,6 +115,10 @@ func wait(pid int) int {
 
 // first prepares the namespaces, runs the tests and looks for what they left.
 func first() int {
+	if err := os.Setenv(envRun, strings.ToLower(rand.Text()[:10])); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "the tests' own namespaces:", err)
 		return 1

@@ -13,14 +13,14 @@ import (
 	"lofn"
 )
 
-// Collect gives disk space back: it removes the records of pulled images that
-// used does not want, by the digests of their manifests, and that were neither
-// pulled nor returned by Ensure for as long as Config.Keep says, and then lets containerd
-// remove what belongs to no image and no container. Images that were not pulled
-// by a Store stay, whoever uses them: it is not known what else they are for.
-// What pulls have left that came to no end goes after that time, too.
+// Collect gives disk space back: it removes the records of images that a Store of
+// this platform pulled, that used does not want, by the digests of their
+// manifests, and that were neither pulled nor returned by Ensure for as long as
+// Config.Keep says; then it has containerd remove what belongs to no image and no
+// container. Other images stay: it is not known what else they are for. What
+// pulls have left that came to no end goes after that time, too.
 func (s *Store) Collect(ctx context.Context, used func(digest string) bool) error {
-	records, err := s.Client.ImageService().List(ctx, fmt.Sprintf("labels.%q", LabelPulled))
+	records, err := s.Client.ImageService().List(ctx, s.ours(LabelPulled))
 	if err != nil {
 		return s.collectError(err)
 	}
@@ -45,6 +45,11 @@ func (s *Store) Collect(ctx context.Context, used func(digest string) bool) erro
 	return s.collectError(failed)
 }
 
+// ours selects what has the label, and is this platform's.
+func (s *Store) ours(label string) string {
+	return fmt.Sprintf("labels.%q,labels.%q==%q", label, labelPlatform, s.Platform)
+}
+
 func (s *Store) collectError(err error) error {
 	if err == nil {
 		return nil
@@ -55,6 +60,8 @@ func (s *Store) collectError(err error) error {
 // remove removes a record, unless it is young or being pulled. Nothing is pulled
 // while it makes up its mind.
 func (s *Store) remove(ctx context.Context, r images.Image) (removed bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, tidyPatience)
+	defer cancel()
 	s.pulls.Flying(r.Name, func(flying bool) {
 		since := time.Now().Add(-s.Keep)
 		if flying || r.UpdatedAt.After(since) || s.lastUse(r.Name).After(since) {
@@ -72,17 +79,20 @@ func (s *Store) remove(ctx context.Context, r images.Image) (removed bool, err e
 // collectLeases ends those of pulls that failed, or whose process was killed.
 func (s *Store) collectLeases(ctx context.Context) (ended int, err error) {
 	manager := s.Client.LeasesService()
-	all, err := manager.List(ctx, fmt.Sprintf("labels.%q", labelPull))
+	all, err := manager.List(ctx, s.ours(labelPull))
+	ctx, cancel := context.WithTimeout(ctx, tidyPatience)
+	defer cancel()
 	for _, l := range all {
 		s.pulls.Flying(l.Labels[labelPull], func(flying bool) {
 			if flying || l.CreatedAt.After(time.Now().Add(-s.Keep)) {
 				return
 			}
-			if e := manager.Delete(ctx, l); e != nil {
+			switch e := manager.Delete(ctx, l); {
+			case e == nil:
+				ended++
+			case !errdefs.IsNotFound(e):
 				err = errors.Join(err, e)
-				return
 			}
-			ended++
 		})
 	}
 	return ended, err

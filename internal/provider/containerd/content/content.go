@@ -3,11 +3,12 @@
 // the space back when no function uses them any more.
 //
 // An image that was pulled has a record in containerd's namespace, called after
-// the image's name and digest, with the label LabelPulled. Records without the
-// label are somebody else's: they are used, and left alone.
+// the platform and the image's name and digest, with the label LabelPulled.
+// Records without the label are somebody else's: they are used, and left alone.
 package content
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"log/slog"
@@ -40,6 +41,9 @@ type Config struct {
 	Client *client.Client
 	// Source is asked for what is not there.
 	Source Source
+	// Platform tells the images of this platform from those of another in the
+	// same namespace; "" means "lofn". It must stay the same.
+	Platform string
 	// Snapshotter is where images are unpacked; "" means DefaultSnapshotter.
 	Snapshotter string
 	// Keep is how long after its last use an image stays that no function uses:
@@ -72,6 +76,7 @@ func New(c Config) *Store {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	c.Platform = cmp.Or(c.Platform, "lofn")
 	if c.Keep <= 0 {
 		c.Keep = time.Hour
 	}

@@ -1,8 +1,8 @@
 package content
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -17,6 +17,9 @@ import (
 // image's name as its function has it.
 const LabelPulled = "lofn.dev/image"
 
+// labelPlatform is on records and leases; its value is Config.Platform.
+const labelPlatform = "lofn.dev/platform"
+
 // known is an image that was whole when it was looked at.
 type known struct {
 	image Image
@@ -24,28 +27,30 @@ type known struct {
 }
 
 // recordName is that of the record by which a Store keeps an image.
-func recordName(name, digest string) string { return name + "@" + digest }
+func (s *Store) recordName(name, digest string) string {
+	return s.Platform + "/" + name + "@" + digest
+}
 
 // Ensure returns the image of a name that has the digest of a manifest, when it
-// is in containerd and unpacked. What is missing it pulls; a registry that is
-// not needed is not asked. Calls at the same time share the work, which is given
+// is in containerd and unpacked. What is missing it pulls, unless the policy is
+// PullNever; a registry that is not needed is not asked. Calls at the same time share the work, which is given
 // up when nobody waits for it. Of an image that is there it makes sure with two
 // quick questions to containerd.
 //
 // Progress gets a line such as "pulling echo:1: 12.0 of 81.4 MiB" five times a
 // second at most, from within the call. After an error nothing half-made stays,
 // save layers that were complete when their registry failed, for the next try. Errors are as those of Resolve; a full disk has code Full.
-func (s *Store) Ensure(ctx context.Context, name, digest string, credentials []byte, progress func(string)) (Image, error) {
+func (s *Store) Ensure(ctx context.Context, name, digest string, policy lofn.Pull, credentials []byte, progress func(string)) (Image, error) {
 	id, err := parseDigest(digest)
 	if err != nil {
-		return Image{}, err
+		return Image{}, s.explain(ctx, name, err)
 	}
-	image, err := s.recall(ctx, recordName(name, digest))
+	image, err := s.recall(ctx, s.recordName(name, digest))
 	if err == nil || !errdefs.IsNotFound(err) {
 		return image, s.explain(ctx, name, err)
 	}
-	image, err = s.pulls.Join(ctx, recordName(name, digest), func(ctx context.Context, report func(string)) (Image, error) {
-		p := &pull{Store: s, name: name, digest: id, credentials: credentials, report: report}
+	image, err = s.pulls.Join(ctx, s.recordName(name, digest), func(ctx context.Context, report func(string)) (Image, error) {
+		p := &pull{Store: s, name: name, digest: id, policy: policy, credentials: credentials, report: report}
 		image, err := p.run(ctx)
 		return image, s.explain(ctx, name, err)
 	}, progress)
@@ -55,7 +60,7 @@ func (s *Store) Ensure(ctx context.Context, name, digest string, credentials []b
 func parseDigest(text string) (digest.Digest, error) {
 	id, err := digest.Parse(text)
 	if err != nil {
-		return "", lofn.Errorf(lofn.Invalid, "image: %q is not a digest: it is sha256: and 64 hexadecimal digits: %w", text, err)
+		return "", lofn.Errorf(lofn.Invalid, "%q is not a digest: it is sha256: and 64 hexadecimal digits: %w", text, err)
 	}
 	return id, nil
 }
@@ -93,7 +98,7 @@ func (s *Store) still(ctx context.Context, image Image) error {
 	})
 	_, noSnapshot = s.Client.SnapshotService(s.Snapshotter).Stat(ctx, image.Parent)
 	questions.Wait()
-	return errors.Join(noRecord, noSnapshot)
+	return cmp.Or(noRecord, noSnapshot)
 }
 
 func (s *Store) remember(record string, image Image) {

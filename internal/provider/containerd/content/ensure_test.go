@@ -18,7 +18,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/image-spec/identity"
 
+	"lofn"
 	"lofn/internal/provider/containerd/containerdtest"
 	"lofn/internal/provider/containerd/content"
 )
@@ -29,14 +31,14 @@ type (
 )
 
 // sample is an image of several layers: what is in the file "file" says which.
-func sample(t *testing.T, content string) v1.Image {
+func sample(t testing.TB, content string) v1.Image {
 	t.Helper()
 	image := containerdtest.Image(t, v1.Config{Entrypoint: []string{"/bin/serve"}, Cmd: []string{"--port", "8080"}, Env: []string{"exec_timeout=5s"}, User: "100", WorkingDir: "/srv"},
 		containerdtest.File{Path: "bin/serve", Mode: 0o755, Content: []byte(strings.Repeat("serve", 1000))})
 	return withLayer(t, image, types.OCIUncompressedLayer, tarOf(t, "file", content))
 }
 
-func withLayer(t *testing.T, image v1.Image, kind types.MediaType, content []byte) v1.Image {
+func withLayer(t testing.TB, image v1.Image, kind types.MediaType, content []byte) v1.Image {
 	t.Helper()
 	image, err := mutate.AppendLayers(image, static.NewLayer(content, kind))
 	if err != nil {
@@ -101,8 +103,8 @@ func TestEnsureIsSharedByAllWhoWait(t *testing.T) {
 	var callers sync.WaitGroup
 	before := w.hub.requests.Load()
 	for range 16 {
-		callers.Go(func() { w.ensure(name, digest) })
-		callers.Go(func() { w.ensure(other, otherDigest) })
+		callers.Go(func() { w.mayEnsure(name, digest) })
+		callers.Go(func() { w.mayEnsure(other, otherDigest) })
 	}
 	callers.Wait()
 	// For each: hello, manifest, configuration and one layer; and the layer that
@@ -179,7 +181,7 @@ func TestProgressOfAPull(t *testing.T) {
 	w.hub.serve(w.hub.slowly(2<<20, told))
 	var mu sync.Mutex
 	var lines []string
-	_, err := w.Ensure(t.Context(), name, digest, nil, func(line string) {
+	_, err := w.Ensure(t.Context(), name, digest, lofn.PullMissing, nil, func(line string) {
 		mu.Lock()
 		defer mu.Unlock()
 		if lines = append(lines, line); strings.Contains(line, " of ") && strings.Contains(line, "2.") {
@@ -204,7 +206,7 @@ func TestAPullThatNobodyWaitsForIsGivenUp(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	never := make(chan struct{})
 	w.hub.serve(w.hub.slowly(1<<20, never))
-	_, err := w.Ensure(ctx, name, digest, nil, func(line string) {
+	_, err := w.Ensure(ctx, name, digest, lofn.PullMissing, nil, func(line string) {
 		if strings.Contains(line, " of ") {
 			leave()
 		}
@@ -216,4 +218,37 @@ func TestAPullThatNobodyWaitsForIsGivenUp(t *testing.T) {
 	w.hub.serve(nil)
 	eventually(t, "nothing is left", func() bool { return len(w.left()) == 0 })
 	w.ensure(name, digest)
+}
+
+func TestARecordCarriesItsConfiguration(t *testing.T) {
+	w := start(t, nil)
+	name, digest := w.hub.push("echo:1", sample(t, "one"))
+	image := w.ensure(name, digest)
+	w.daemon.Kill() // so that nobody can be asked
+	described, err := image.Record.Spec(t.Context())
+	if err != nil || described.Config.User != "100" {
+		t.Errorf("the configuration is %+v, %v", described, err)
+	}
+	config, err := image.Record.Config(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := coretypes.ReadBlob(t.Context(), image.Record.ContentStore(), config)
+	if err != nil || !strings.Contains(string(text), "exec_timeout=5s") {
+		t.Errorf("its text is %s, %v", text, err)
+	}
+	layers, err := image.Record.RootFS(t.Context())
+	if err != nil || identity.ChainID(layers).String() != image.Parent {
+		t.Errorf("its layers are %v, %v", layers, err)
+	}
+}
+
+func BenchmarkEnsureOfWhatIsThere(b *testing.B) {
+	containerdtest.Require(b)
+	w := start(b, nil)
+	name, digest := w.hub.push("echo:1", sample(b, "one"))
+	w.ensure(name, digest)
+	for b.Loop() {
+		w.ensure(name, digest)
+	}
 }

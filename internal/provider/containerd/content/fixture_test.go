@@ -30,35 +30,42 @@ const namespace = "lofn-test"
 // world is a containerd, a registry and a store between them.
 type world struct {
 	*content.Store
-	t      *testing.T
+	t      testing.TB
 	daemon *containerdtest.Daemon
 	client *client.Client
 	hub    *hub
 }
 
 // start makes a world; configure may be nil.
-func start(t *testing.T, configure func(*content.Config)) *world {
+func start(t testing.TB, configure func(*content.Config)) *world {
 	t.Helper()
 	return over(t, containerdtest.Start(t), configure)
 }
 
-func over(t *testing.T, daemon *containerdtest.Daemon, configure func(*content.Config)) *world {
+func over(t testing.TB, daemon *containerdtest.Daemon, configure func(*content.Config)) *world {
 	t.Helper()
 	w := &world{t: t, daemon: daemon, hub: newHub(t)}
-	var err error
-	if w.client, err = client.New(daemon.Socket, client.WithDefaultNamespace(namespace)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.client.Close() })
-	w.restart(configure)
+	w.connect(namespace, configure)
 	return w
+}
+
+// connect gives the world a store in a namespace.
+func (w *world) connect(namespace string, configure func(*content.Config)) {
+	w.t.Helper()
+	c, err := client.New(w.daemon.Socket, client.WithDefaultNamespace(namespace))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.Close() })
+	w.client = c
+	w.restart(configure)
 }
 
 // restart replaces the store, as a new process would.
 func (w *world) restart(configure func(*content.Config)) {
 	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(w.t.Output(), nil))
-	images, err := registry.NewImages(registry.ImagesConfig{Registry: http.NotFoundHandler(), Dir: w.t.TempDir(), Log: log})
+	images, err := registry.NewImages(registry.ImagesConfig{Registry: http.NotFoundHandler(), Dir: w.t.TempDir(), Patience: patience, Log: log})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -74,21 +81,28 @@ const patience = 500 * time.Millisecond
 
 func (w *world) ensure(name, digest string) content.Image {
 	w.t.Helper()
-	image, err := w.Ensure(w.t.Context(), name, digest, nil, nil)
+	image, err := w.Ensure(w.t.Context(), name, digest, lofn.PullMissing, nil, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return image
 }
 
-// refused is a failed Ensure; it returns the error's text.
+// mayEnsure is ensure for other goroutines than the test's own.
+func (w *world) mayEnsure(name, digest string) {
+	if _, err := w.Ensure(w.t.Context(), name, digest, lofn.PullMissing, nil, nil); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// refused is a failed Ensure whose error has these parts.
 func (w *world) refused(code lofn.Code, name, digest string, parts ...string) {
 	w.t.Helper()
-	_, err := w.Ensure(w.t.Context(), name, digest, nil, nil)
+	_, err := w.Ensure(w.t.Context(), name, digest, lofn.PullMissing, nil, nil)
 	check(w.t, err, code, append(parts, name)...)
 }
 
-func check(t *testing.T, err error, code lofn.Code, parts ...string) {
+func check(t testing.TB, err error, code lofn.Code, parts ...string) {
 	t.Helper()
 	if err == nil || lofn.CodeOf(err) != code {
 		t.Fatalf("the error is %v (code %d), want code %d", err, lofn.CodeOf(err), code)
@@ -149,7 +163,7 @@ func (w *world) nothingLeft() {
 
 // hub is a registry that may misbehave.
 type hub struct {
-	t    *testing.T
+	t    testing.TB
 	host string
 	real http.Handler
 	// handler is what serves, if set; requests counts what was asked.
@@ -157,7 +171,7 @@ type hub struct {
 	requests atomic.Int64
 }
 
-func newHub(t *testing.T) *hub {
+func newHub(t testing.TB) *hub {
 	h := &hub{t: t, real: ggcr.New(ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, 0)))}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.requests.Add(1)
@@ -201,7 +215,7 @@ func (h *hub) parse(full string) name.Reference {
 	return ref
 }
 
-func digestOf(t *testing.T, image v1.Image) string {
+func digestOf(t testing.TB, image v1.Image) string {
 	t.Helper()
 	digest, err := image.Digest()
 	if err != nil {

@@ -27,7 +27,7 @@ func synchronous(ctx context.Context, o *images.DeleteOptions) error {
 func digestFrom(text string) digest.Digest { return digest.Digest(text) }
 
 // tarOf is a layer with one file.
-func tarOf(t *testing.T, path, content string) []byte {
+func tarOf(t testing.TB, path, content string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -49,7 +49,7 @@ type squeezed struct {
 	plain, compressed []byte
 }
 
-func compressed(t *testing.T, kind types.MediaType, plain []byte) v1.Layer {
+func compressed(t testing.TB, kind types.MediaType, plain []byte) v1.Layer {
 	t.Helper()
 	var b bytes.Buffer
 	var w io.WriteCloser = gzip.NewWriter(&b)
@@ -87,14 +87,14 @@ func (s squeezed) Uncompressed() (io.ReadCloser, error) {
 }
 
 // runnable gives an image a command, for this machine.
-func runnable(t *testing.T, image v1.Image) v1.Image {
+func runnable(t testing.TB, image v1.Image) v1.Image {
 	t.Helper()
 	return configured(t, image, func(c *v1.ConfigFile) {
 		c.OS, c.Architecture, c.Config.Cmd = "linux", runtime.GOARCH, []string{"/bin/serve"}
 	})
 }
 
-func configured(t *testing.T, image v1.Image, change func(*v1.ConfigFile)) v1.Image {
+func configured(t testing.TB, image v1.Image, change func(*v1.ConfigFile)) v1.Image {
 	t.Helper()
 	config, err := image.ConfigFile()
 	if err != nil {
@@ -133,7 +133,7 @@ func (h *hub) slowly(first int, more <-chan struct{}) http.HandlerFunc {
 	}
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

@@ -27,7 +27,7 @@ func (s *Store) lease(ctx context.Context, record string) (leased context.Contex
 	manager := s.Client.LeasesService()
 	// The name is that of the try before, whose complete layers are used.
 	l := leases.Lease{ID: s.id + "-" + record}
-	_, err = manager.Create(ctx, leases.WithID(l.ID), leases.WithExpiration(leaseAge), leases.WithLabel(labelPull, record))
+	_, err = manager.Create(ctx, leases.WithID(l.ID), leases.WithExpiration(leaseAge), leases.WithLabels(map[string]string{labelPull: record, labelPlatform: s.Platform}))
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return nil, nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -26,6 +27,10 @@ type whole struct {
 	config     ocispec.Image
 }
 
+// maxConfig bounds, in bytes, what is read into memory of a configuration, most of
+// which is a few thousand.
+const maxConfig = 4 << 20
+
 // parseManifest refuses what is no manifest of one image.
 func parseManifest(target ocispec.Descriptor, text []byte) (*whole, error) {
 	w := &whole{target: target}
@@ -37,6 +42,12 @@ func parseManifest(target ocispec.Descriptor, text []byte) (*whole, error) {
 	}
 	if err := w.manifest.Config.Digest.Validate(); err != nil {
 		return nil, lofn.Errorf(lofn.Invalid, "its manifest %s names no configuration: %w", target.Digest, err)
+	}
+	if w.manifest.Config.Size > maxConfig {
+		return nil, lofn.Errorf(lofn.Invalid, "its configuration has %d bytes, and %d are more than enough", w.manifest.Config.Size, maxConfig)
+	}
+	if len(w.manifest.Layers) == 0 {
+		return nil, lofn.Errorf(lofn.Invalid, "it has no layers, and so no file to run")
 	}
 	for i, layer := range w.manifest.Layers {
 		if !images.IsLayerType(layer.MediaType) {
@@ -101,11 +112,15 @@ func suits(name string, image lofn.Image) error {
 type carried struct {
 	client.Image
 	config ocispec.Descriptor
+	layers []digest.Digest
 }
 
 // Config implements client.Image. Who reads the blob that it describes finds the
 // content in the description.
 func (c carried) Config(context.Context) (ocispec.Descriptor, error) { return c.config, nil }
+
+// RootFS implements client.Image.
+func (c carried) RootFS(context.Context) ([]digest.Digest, error) { return c.layers, nil }
 
 // Spec implements client.Image.
 func (c carried) Spec(context.Context) (ocispec.Image, error) {
@@ -119,7 +134,7 @@ func (c carried) Spec(context.Context) (ocispec.Image, error) {
 func (w *whole) record(c *client.Client, of images.Image) client.Image {
 	config := w.manifest.Config
 	config.Data = w.configText
-	return carried{client.NewImageWithPlatform(c, of, platforms.All), config}
+	return carried{client.NewImageWithPlatform(c, of, platforms.All), config, w.config.RootFS.DiffIDs}
 }
 
 // manifestType is the media type that a manifest itself tells. In OCI's it may be

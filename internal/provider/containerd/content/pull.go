@@ -27,16 +27,18 @@ type pull struct {
 	*Store
 	name        string
 	digest      digest.Digest
+	policy      lofn.Pull
 	credentials []byte
 	report      func(string)
-	// remote is set when the registry was asked.
-	remote *lofn.RemoteImage
+	// remote is set when the registry was asked, for which opening is held.
+	opening sync.Mutex
+	remote  *lofn.RemoteImage
 	// read and total are bytes of what was missing.
 	read  atomic.Int64
 	total int64
 }
 
-func (p *pull) record() string { return recordName(p.name, p.digest.String()) }
+func (p *pull) record() string { return p.recordName(p.name, p.digest.String()) }
 
 // run does all of it under a lease, so that containerd's garbage collection
 // takes nothing of it away before the record is there.
@@ -74,11 +76,12 @@ func (p *pull) run(ctx context.Context) (image Image, err error) {
 func (p *pull) manifest(ctx context.Context) (*whole, error) {
 	info, err := p.Client.ContentStore().Info(ctx, p.digest)
 	if errdefs.IsNotFound(err) {
-		if err := p.open(ctx); err != nil {
+		remote, err := p.open(ctx)
+		if err != nil {
 			return nil, err
 		}
-		text := p.remote.Manifest
-		return parseManifest(ocispec.Descriptor{MediaType: p.remote.MediaType, Digest: p.digest, Size: int64(len(text))}, text)
+		text := remote.Manifest
+		return parseManifest(ocispec.Descriptor{MediaType: remote.MediaType, Digest: p.digest, Size: int64(len(text))}, text)
 	}
 	if err != nil {
 		return nil, err
@@ -93,59 +96,71 @@ func (p *pull) manifest(ctx context.Context) (*whole, error) {
 }
 
 // open asks the registry for the image, once.
-func (p *pull) open(ctx context.Context) error {
+func (p *pull) open(ctx context.Context) (*lofn.RemoteImage, error) {
+	p.opening.Lock()
+	defer p.opening.Unlock()
 	if p.remote != nil {
-		return nil
+		return p.remote, nil
+	}
+	if p.policy == lofn.PullNever {
+		return nil, p.absent(p.name + "@" + p.digest.String())
 	}
 	remote, err := p.Source.Open(ctx, p.name, p.digest.String(), p.credentials)
-	if err == nil {
-		p.remote = &remote
+	if err != nil {
+		return nil, err
 	}
-	return err
+	p.remote = &remote
+	return p.remote, nil
 }
 
-// parts brings the configuration and the layers that are missing.
+// parts brings the configuration and the layers that are missing, and puts all
+// under the lease.
 func (p *pull) parts(ctx context.Context, w *whole) error {
-	var missing []ocispec.Descriptor
 	seen := make(map[digest.Digest]bool)
+	var once []ocispec.Descriptor
 	for _, part := range w.parts() {
-		_, err := p.Client.ContentStore().Info(ctx, part.Digest)
-		if err != nil && !errdefs.IsNotFound(err) {
-			return err
-		}
-		if err != nil && !seen[part.Digest] {
-			p.total += part.Size
-		}
-		if !seen[part.Digest] {
-			missing = append(missing, part)
+		if seen[part.Digest] {
+			continue
 		}
 		seen[part.Digest] = true
-	}
-	if p.total > 0 {
-		if err := p.open(ctx); err != nil {
+		once = append(once, part)
+		_, err := p.Client.ContentStore().Info(ctx, part.Digest)
+		if errdefs.IsNotFound(err) {
+			p.total += part.Size
+		} else if err != nil {
 			return err
 		}
 	}
-	return p.each(ctx, missing)
+	return p.each(ctx, once)
 }
 
-// each gets parts in parallel. The first error ends them all.
+// each gets parts in parallel. After an error no further one is begun; those under
+// way end too, unless it is the registry's passing trouble: what they bring then
+// is there for the next try.
 func (p *pull) each(ctx context.Context, parts []ocispec.Descriptor) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var workers sync.WaitGroup
+	var failed atomic.Pointer[error]
 	places := make(chan struct{}, parallel)
 	for _, part := range parts {
 		places <- struct{}{}
+		if failed.Load() != nil {
+			break
+		}
 		workers.Go(func() {
 			defer func() { <-places }()
-			if err := p.part(ctx, part); err != nil {
-				cancel(err)
+			err := p.part(ctx, part)
+			if err != nil && failed.CompareAndSwap(nil, &err) && lofn.CodeOf(err) != lofn.Unavailable {
+				cancel()
 			}
 		})
 	}
 	workers.Wait()
-	return context.Cause(ctx)
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // part gets one blob, unless it is there or somebody gets it meanwhile.
@@ -157,10 +172,11 @@ func (p *pull) part(ctx context.Context, d ocispec.Descriptor) error {
 	defer unlock()
 	d = ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 	return p.write(ctx, d, nil, func() (io.ReadCloser, error) {
-		if p.remote == nil {
-			return nil, fmt.Errorf("%s vanished from containerd meanwhile: %w", d.Digest, errdefs.ErrUnavailable)
+		remote, err := p.open(ctx)
+		if err != nil {
+			return nil, err
 		}
-		blob, err := p.remote.Blob(ctx, d.Digest.String())
+		blob, err := remote.Blob(ctx, d.Digest.String())
 		return &metered{blob, p}, err
 	})
 }
@@ -179,16 +195,32 @@ func (p *pull) write(ctx context.Context, d ocispec.Descriptor, labels map[strin
 		return err
 	}
 	defer w.Close()
-	source, err := open()
-	if err == nil {
-		defer source.Close()
-		err = content.Copy(ctx, w, source, d.Size, d.Digest, content.WithLabels(labels))
-	}
-	if err != nil {
+	if err = fill(ctx, w, d, labels, open); err != nil {
 		w.Close()
 		p.drop(ctx, ref)
 	}
 	return err
+}
+
+// fill writes a blob, of which containerd may have all: under another namespace.
+func fill(ctx context.Context, w content.Writer, d ocispec.Descriptor, labels map[string]string, open func() (io.ReadCloser, error)) error {
+	status, err := w.Status()
+	if err != nil {
+		return err
+	}
+	if d.Size > 0 && status.Offset == d.Size {
+		err := w.Commit(ctx, d.Size, d.Digest, content.WithLabels(labels))
+		if errdefs.IsAlreadyExists(err) {
+			return nil
+		}
+		return err
+	}
+	source, err := open()
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	return content.Copy(ctx, w, source, d.Size, d.Digest, content.WithLabels(labels))
 }
 
 // tie writes the manifest, with what tells the garbage collection to keep its
@@ -205,11 +237,12 @@ func (p *pull) tie(ctx context.Context, w *whole) error {
 	}
 	written := false
 	err := p.write(ctx, w.target, labels, func() (io.ReadCloser, error) {
-		if p.remote == nil {
-			return nil, fmt.Errorf("%s vanished from containerd meanwhile: %w", w.target.Digest, errdefs.ErrUnavailable)
+		remote, err := p.open(ctx)
+		if err != nil {
+			return nil, err
 		}
 		written = true
-		return io.NopCloser(bytes.NewReader(p.remote.Manifest)), nil
+		return io.NopCloser(bytes.NewReader(remote.Manifest)), nil
 	})
 	if err != nil || written {
 		return err
@@ -225,9 +258,9 @@ func (p *pull) tie(ctx context.Context, w *whole) error {
 // finish unpacks the image and makes the record that keeps it.
 func (p *pull) finish(ctx context.Context, w *whole) (Image, error) {
 	p.report("unpacking " + p.name)
-	of := images.Image{Name: p.record(), Target: w.target, Labels: map[string]string{LabelPulled: p.name}}
+	of := images.Image{Name: p.record(), Target: w.target, Labels: map[string]string{LabelPulled: p.name, labelPlatform: p.Platform}}
 	image := Image{Image: w.describe(), Record: w.record(p.Client, of), Parent: w.parent()}
-	if err := image.Record.Unpack(ctx, p.Snapshotter); err != nil {
+	if err := p.unpack(ctx, image); err != nil {
 		return Image{}, err
 	}
 	records := p.Client.ImageService()
@@ -240,6 +273,22 @@ func (p *pull) finish(ctx context.Context, w *whole) (Image, error) {
 	}
 	p.remember(p.record(), image)
 	return image, nil
+}
+
+// unpack makes the snapshots that are missing. One that was there and belonged to
+// nothing may be collected until the configuration refers to it, which is the
+// last that containerd's client does: then what was missed is done again.
+func (p *pull) unpack(ctx context.Context, image Image) error {
+	var err error
+	for range 3 {
+		if err = image.Record.Unpack(ctx, p.Snapshotter); err == nil {
+			_, err = p.Client.SnapshotService(p.Snapshotter).Stat(ctx, image.Parent)
+		}
+		if !errdefs.IsNotFound(err) {
+			break
+		}
+	}
+	return err
 }
 
 // metered counts what is read for the report.

@@ -51,10 +51,15 @@ func (s *Store) find(ctx context.Context, name string) (lofn.Image, error) {
 		}
 	}
 	if failed == nil {
-		ns := s.Client.DefaultNamespace()
-		failed = lofn.Errorf(lofn.Invalid, "image: %q is not in containerd's namespace %s, and its pull policy is %q: import it with `ctr -n %s images import FILE`, or change the policy", name, ns, lofn.PullNever, ns)
+		failed = s.absent(name)
 	}
 	return lofn.Image{}, failed
+}
+
+// absent is the error of an image that must be here and is not.
+func (s *Store) absent(name string) error {
+	ns := s.Client.DefaultNamespace()
+	return lofn.Errorf(lofn.Invalid, "image: %q is not in containerd's namespace %s, and its pull policy is %q: import it with `ctr -n %s images import FILE`, or change the policy", name, ns, lofn.PullNever, ns)
 }
 
 // inspect reads the image of a record, all of which must be here.

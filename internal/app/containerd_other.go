@@ -1,0 +1,14 @@
+//go:build !linux
+
+package app
+
+import (
+	"context"
+
+	"lofn"
+)
+
+// openContainerd is for Linux only.
+func openContainerd(context.Context, *platform) (containers, error) {
+	return nil, lofn.Errorf(lofn.Unimplemented, "--provider: containerd is there on Linux only: use %s", ProviderProcess)
+}

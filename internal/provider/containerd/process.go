@@ -1,0 +1,60 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is the first process of a container. It is signalled and waited for
+// through the kernel alone, so that a containerd which does not answer is in the
+// way of neither. When it ends, the kernel ends all others of the container.
+type process struct{ file *os.File }
+
+// openProcess returns the process with that number, which must be known to
+// exist.
+func openProcess(pid int) (*process, error) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	return &process{os.NewFile(uintptr(fd), "process")}, nil
+}
+
+// wait returns true when the process has ended, false if ctx did before.
+func (p *process) wait(ctx context.Context) bool {
+	defer context.AfterFunc(ctx, func() { _ = p.file.SetReadDeadline(time.Now()) })()
+	conn, err := p.file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = conn.Read(ended)
+	return err == nil
+}
+
+// ended reports whether a process has ended: then it can be read.
+func ended(fd uintptr) bool {
+	events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(events, 0)
+		if !errors.Is(err, syscall.EINTR) {
+			return n > 0
+		}
+	}
+}
+
+// signal sends a signal, unless the process has ended.
+func (p *process) signal(s unix.Signal) {
+	conn, err := p.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) { _ = unix.PidfdSendSignal(int(fd), s, nil, 0) })
+}
+
+func (p *process) close() { _ = p.file.Close() }
