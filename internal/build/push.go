@@ -196,7 +196,9 @@ func (u *upload) layers(ctx context.Context, image v1.Image) error {
 }
 
 // mountable is where else the registry may have a layer: with the image's base,
-// or with another image of the store. It is nil if neither could be.
+// or at the gateway's with another image of the store. It is nil if neither could
+// be. Other registries are not asked for more than what was read from them: some
+// refuse everything if one part of a question is about what is not there.
 func (u *upload) mountable(image v1.Image, l v1.Layer) (name.Reference, error) {
 	m, err := image.Manifest()
 	if err != nil {
@@ -205,6 +207,9 @@ func (u *upload) mountable(image v1.Image, l v1.Layer) (name.Reference, error) {
 	from, err := name.ParseReference(m.Annotations[annotationBaseName])
 	if err == nil && sameRegistry(from, u.ref) {
 		return from, nil
+	}
+	if NamesRegistry(u.name) {
+		return nil, nil
 	}
 	digest, err := l.Digest()
 	if err != nil {
@@ -215,11 +220,8 @@ func (u *upload) mountable(image v1.Image, l v1.Layer) (name.Reference, error) {
 		return nil, err
 	}
 	for _, other := range others {
-		if !NamesRegistry(u.name) && !NamesRegistry(other) {
-			other = u.ref.Context().RegistryStr() + "/" + other
-		}
-		from, err := name.ParseReference(other)
-		if err == nil && sameRegistry(from, u.ref) && from.Context().RepositoryStr() != u.ref.Context().RepositoryStr() {
+		from, err := name.ParseReference(u.ref.Context().RegistryStr() + "/" + other)
+		if err == nil && !NamesRegistry(other) && from.Context().RepositoryStr() != u.ref.Context().RepositoryStr() {
 			return from, nil
 		}
 	}
