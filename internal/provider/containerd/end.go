@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"lofn"
 	"lofn/internal/provider/containerd/cgroup"
 )
 
@@ -124,6 +125,11 @@ func (c *container) Stop(ctx context.Context) {
 	c.stopping = true
 	c.mu.Unlock()
 	c.mark()
+	if !c.process.catches(unix.SIGTERM) {
+		// The kernel does not pass it on to the first process of a container, and
+		// the wait would be in vain.
+		c.kill()
+	}
 	c.process.signal(unix.SIGTERM)
 	grace := time.NewTimer(c.grace())
 	defer grace.Stop()
@@ -167,10 +173,15 @@ func (c *container) ended() bool {
 	}
 }
 
-// grace is how long the container may take to end once it was asked to.
+// grace is how long the container may take to end once it was asked to: what
+// its calls may take, if the function says.
 func (c *container) grace() time.Duration {
-	policy, _ := c.fn.Policy()
-	return min(max(policy.Timeout, shortestGrace), longestGrace)
+	for _, text := range []string{c.fn.Spec.Env["write_timeout"], c.fn.Spec.Env[lofn.EnvTimeout], c.fn.Defaults[lofn.EnvTimeout]} {
+		if d, err := lofn.ParseSeconds(text); err == nil && d > 0 {
+			return min(d, longestGrace)
+		}
+	}
+	return defaultGrace
 }
 
-const shortestGrace, longestGrace = 10 * time.Second, time.Minute
+const defaultGrace, longestGrace = 10 * time.Second, time.Minute
