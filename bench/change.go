@@ -49,6 +49,11 @@ func measureChange(ctx context.Context, p *platform, o options) error {
 	if err != nil {
 		return fmt.Errorf("-phases: %w", err)
 	}
+	return p.endureAll(ctx, chosen, o)
+}
+
+// endureAll reports all phases, and fails if a call did in one of them.
+func (p *platform) endureAll(ctx context.Context, chosen []phase, o options) error {
 	victim := lofn.Deployment{Service: "change", Namespace: lofn.DefaultNamespace, Image: p.image}
 	if err := p.Create(ctx, victim); err != nil {
 		return err
@@ -66,7 +71,7 @@ func measureChange(ctx context.Context, p *platform, o options) error {
 		all.Calls, all.Failed = all.Calls+r.Calls, all.Failed+r.Failed
 		all.Examples = append(all.Examples, r.Examples...)
 	}
-	heading("Calls while things change", "%.0f calls/s of %s are due over %d kept connections, for %s each; the client tries nothing twice. A connection is reopened when the server closed it while there was no call on it.", o.rate, changeWork, changeConnections, o.phase)
+	heading(p.title("Calls while things change"), "%.0f calls/s of %s are due over %d kept connections, for %s each; the client tries nothing twice. A connection is reopened when the server closed it while there was no call on it.", o.rate, changeWork, changeConnections, o.phase)
 	table(2, append(rows, []string{"all", "", fmt.Sprint(all.Total()), fmt.Sprint(all.Failed), "", "", "", ""}))
 	for _, f := range failures {
 		fmt.Println(f)

@@ -143,3 +143,12 @@ func pidsOf(id string) (pids []int, err error) {
 	}
 	return pids, nil
 }
+
+// programOf is the name of the program that a process runs.
+func programOf(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}

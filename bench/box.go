@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"lofn"
+)
+
+// box is a containerd of the benchmark's own, in namespaces of its own, with a
+// folder for what is started in them for comparison.
+type box struct {
+	daemon *ownContainerd
+	dir    string
+}
+
+// contained has a section measured in a box of its own.
+func contained(measure func(context.Context, *box, options) error) func(context.Context, *platform, options) error {
+	return func(ctx context.Context, _ *platform, o options) (err error) {
+		dir, err := os.MkdirTemp("", "lofn-bench-box-")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		daemon, err := startContainerd(dir)
+		if err != nil {
+			return err
+		}
+		defer daemon.Stop()
+		defer func() { err = errors.Join(err, removeBridges()) }()
+		return measure(ctx, &box{daemon, dir}, o)
+	}
+}
+
+// removeBridges removes the bridges between containers, which stay when a
+// platform ends, as the containers do.
+func removeBridges() error {
+	all, err := net.Interfaces()
+	for _, i := range all {
+		if strings.HasPrefix(i.Name, "lofn") {
+			err = errors.Join(err, exec.Command("ip", "link", "delete", i.Name).Run())
+		}
+	}
+	return err
+}
+
+// startContainers starts a platform that runs its functions in containers. The
+// number tells several of them apart: each has addresses of its own.
+func (b *box) startContainers(ctx context.Context, o options, number int, flags ...string) (*platform, error) {
+	p := &platform{box: b, namespace: fmt.Sprintf("lofn%d", number), build: []string{"--runtime", "container"}}
+	p.flags = append([]string{
+		"--provider", "containerd", "--containerd-socket", b.daemon.Socket, "--containerd-namespace", p.namespace,
+		"--container-subnet", fmt.Sprintf("10.%d.0.0/16", 62+number),
+	}, flags...)
+	return p, p.open(ctx, o.lofn)
+}
+
+// title says of what kind of functions a section is.
+func (p *platform) title(text string) string {
+	if p.box != nil {
+		text += ": containers"
+	}
+	return text
+}
+
+// ctr runs containerd's own client, and returns what it prints.
+func (b *box) ctr(ctx context.Context, namespace string, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, "ctr", append([]string{"--address", b.daemon.Socket, "--namespace", namespace}, args...)...)
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, output)
+	}
+	return string(output), nil
+}
+
+// clearTime is how long removing all functions may take.
+const clearTime = time.Minute
+
+// clear removes all functions, since containers outlive the platform. What it
+// leaves the box will name.
+func (p *platform) clear() {
+	if p.box == nil || p.Client == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), clearTime)
+	defer cancel()
+	if err := p.removeAll(ctx, func(lofn.FunctionStatus) bool { return true }); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: not all containers were removed:", err)
+	}
+}
+
+// removeAll removes some functions, and returns when nothing is left of any
+// container that did not wait or serve before.
+func (p *platform) removeAll(ctx context.Context, which func(lofn.FunctionStatus) bool) error {
+	functions, err := p.Functions(ctx, lofn.DefaultNamespace)
+	if err != nil {
+		return err
+	}
+	kept := 0
+	for _, f := range functions {
+		if !which(f) {
+			kept++
+			continue
+		}
+		if err := p.Remove(ctx, lofn.Ref{Namespace: f.Namespace, Name: f.Name}); err != nil {
+			return err
+		}
+	}
+	for {
+		left, err := p.box.ctr(ctx, p.namespace, "containers", "list", "--quiet")
+		if err != nil || len(strings.Fields(left)) <= kept {
+			return err
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// removeGroups removes the empty control groups of a platform.
+func (p *platform) removeGroups() {
+	if p.box == nil {
+		return
+	}
+	id, err := os.ReadFile(filepath.Join(p.data, "platform-id"))
+	if err != nil {
+		return
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/*/lofn/", "/sys/fs/cgroup/lofn/"} {
+		groups, _ := filepath.Glob(pattern + strings.TrimSpace(string(id)))
+		for _, group := range groups {
+			_ = os.Remove(group)
+		}
+	}
+}
