@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"lofn"
+	"lofn/internal/app"
 )
 
 // box is a containerd of the benchmark's own, in namespaces of its own, with a
@@ -34,30 +34,20 @@ func contained(measure func(context.Context, *box, options) error) func(context.
 			return err
 		}
 		defer daemon.Stop()
-		defer func() { err = errors.Join(err, removeBridges()) }()
 		return measure(ctx, &box{daemon, dir}, o)
 	}
-}
-
-// removeBridges removes the bridges between containers, which stay when a
-// platform ends, as the containers do.
-func removeBridges() error {
-	all, err := net.Interfaces()
-	for _, i := range all {
-		if strings.HasPrefix(i.Name, "lofn") {
-			err = errors.Join(err, exec.Command("ip", "link", "delete", i.Name).Run())
-		}
-	}
-	return err
 }
 
 // startContainers starts a platform that runs its functions in containers. The
 // number tells several of them apart: each has addresses of its own.
 func (b *box) startContainers(ctx context.Context, o options, number int, flags ...string) (*platform, error) {
-	p := &platform{box: b, namespace: fmt.Sprintf("lofn%d", number), build: []string{"--runtime", "container"}}
+	p := &platform{
+		box: b, namespace: fmt.Sprintf("lofn%d", number), subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(62 + number)}), 16),
+		build: []string{"--runtime", "container"},
+	}
 	p.flags = append([]string{
 		"--provider", "containerd", "--containerd-socket", b.daemon.Socket, "--containerd-namespace", p.namespace,
-		"--container-subnet", fmt.Sprintf("10.%d.0.0/16", 62+number),
+		"--container-subnet", p.subnet.String(),
 	}, flags...)
 	return p, p.open(ctx, o.lofn)
 }
@@ -80,18 +70,21 @@ func (b *box) ctr(ctx context.Context, namespace string, args ...string) (string
 	return string(output), nil
 }
 
-// clearTime is how long removing all functions may take.
+// clearTime is how long it may take to remove all that a platform has.
 const clearTime = time.Minute
 
-// clear removes all functions, since containers outlive the platform. What it
-// leaves the box will name.
+// clear removes what a platform that has ended leaves on the machine, as its
+// containers outlive it, in the way that `lofn uninstall` does. What stays in
+// spite of it the namespaces' first process will name.
 func (p *platform) clear() {
-	if p.box == nil || p.Client == nil {
+	if p.box == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), clearTime)
 	defer cancel()
-	if err := p.removeAll(ctx, func(lofn.FunctionStatus) bool { return true }); err != nil {
+	if err := app.Clear(ctx, app.Options{Provider: app.ProviderContainerd, Data: p.data, Containers: app.ContainerOptions{
+		Socket: p.box.daemon.Socket, Namespace: p.namespace, Subnet: p.subnet,
+	}}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench: not all containers were removed:", err)
 	}
 }
@@ -120,23 +113,6 @@ func (p *platform) removeAll(ctx context.Context, which func(lofn.FunctionStatus
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return err
-		}
-	}
-}
-
-// removeGroups removes the empty control groups of a platform.
-func (p *platform) removeGroups() {
-	if p.box == nil {
-		return
-	}
-	id, err := os.ReadFile(filepath.Join(p.data, "platform-id"))
-	if err != nil {
-		return
-	}
-	for _, pattern := range []string{"/sys/fs/cgroup/*/lofn/", "/sys/fs/cgroup/lofn/"} {
-		groups, _ := filepath.Glob(pattern + strings.TrimSpace(string(id)))
-		for _, group := range groups {
-			_ = os.Remove(group)
 		}
 	}
 }

@@ -238,4 +238,3 @@ func (m *manyRivals) each(do func(id string, in *netns) error) error {
 	all.Wait()
 	return errors.Join(failed...)
 }
-

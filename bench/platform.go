@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,6 +55,7 @@ type platform struct {
 	// containerd.
 	box       *box
 	namespace string
+	subnet    netip.Prefix
 }
 
 // alone has a section measured on a platform of its own, so that it finds
@@ -304,7 +306,6 @@ func (p *platform) serving() ([]int, error) {
 // stop ends the platform, however often it started itself anew.
 func (p *platform) stop() {
 	if p.process != nil && p.process.Process != nil {
-		p.clear()
 		_ = p.process.Process.Signal(syscall.SIGTERM)
 		_ = p.process.Wait()
 		for pids, err := p.serving(); err == nil; pids, err = p.serving() {
@@ -312,7 +313,7 @@ func (p *platform) stop() {
 			_ = pause(context.Background(), 50*time.Millisecond)
 		}
 	}
-	p.removeGroups()
+	p.clear()
 	_ = os.RemoveAll(p.dir)
 }
 

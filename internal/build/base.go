@@ -77,7 +77,9 @@ func (req *Request) openBase(ctx context.Context, name string, platform v1.Platf
 		b.reference = strings.Replace(r.ref.Name(), "index.docker.io/", "docker.io/", 1)
 	}
 	b.image, err = req.Images.base(ctx, from, platform, req.Pull, func(size int64) *progress {
-		log.line("base image " + name + ": reading " + Size(size))
+		if size > 0 {
+			log.line("base image " + name + ": reading " + Size(size))
+		}
 		return &progress{log: log, what: "base image", total: size}
 	})
 	if err != nil {
@@ -109,10 +111,11 @@ func (s *Images) base(ctx context.Context, from place, platform v1.Platform, fre
 	if err != nil {
 		return nil, from.explain(err)
 	}
-	if err := s.keepBase(key, descriptor); err != nil {
+	image, err := s.image(descriptor)
+	if err != nil {
 		return nil, err
 	}
-	return s.image(descriptor)
+	return image, s.keepBase(key, descriptor)
 }
 
 func isBase(key string) func(v1.Descriptor) bool {
@@ -147,7 +150,7 @@ func (s *Images) fetchBase(ctx context.Context, from place, platform v1.Platform
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	size, err := sizeOf(image)
+	size, err := s.missing(image)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -166,14 +169,16 @@ func (s *Images) fetchBase(ctx context.Context, from place, platform v1.Platform
 	return v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}, nil
 }
 
-// sizeOf returns the size of an image's layers as they travel.
-func sizeOf(image v1.Image) (size int64, err error) {
+// missing returns the size of those of an image's layers that are not here.
+func (s *Images) missing(image v1.Image) (size int64, err error) {
 	m, err := image.Manifest()
 	if err != nil {
 		return 0, err
 	}
 	for _, l := range m.Layers {
-		size += l.Size
+		if !s.has(l.Digest, l.Size) {
+			size += l.Size
+		}
 	}
 	return size, nil
 }

@@ -18,6 +18,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/match"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"lofn"
@@ -133,6 +134,7 @@ func TestBadBases(t *testing.T) {
 		"several":           {"oci:" + two, lofn.Invalid, "there are 2 images in it: add a colon and the name of one: a, b"},
 		"not that one":      {"oci:" + two + ":c", lofn.NotFound, `there is no image "c" in it: it has a, b`},
 		"damaged":           {"oci:" + damaged, lofn.Invalid, "it is damaged: what should be sha256:"},
+		"layers, no config": {"oci:" + imageLayout(t, withoutDiffIDs(t, mine)), lofn.Invalid, "its configuration speaks of 0 layers, its manifest of 1"},
 		"no file":           {"tar:/nowhere.tar", lofn.NotFound, "there is no file /nowhere.tar"},
 		"no archive":        {"tar:" + text, lofn.Invalid, "it is no tar archive, or damaged"},
 		"several, saved":    {"tar:" + saved, lofn.Invalid, "there are 2 images in it: add a colon and the name of one: "},
@@ -155,6 +157,21 @@ func TestBadBases(t *testing.T) {
 			nothingHalf(t, dir)
 		})
 	}
+}
+
+// withoutDiffIDs is an image whose configuration does not know its layers.
+func withoutDiffIDs(t *testing.T, image v1.Image) v1.Image {
+	t.Helper()
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = config.DeepCopy()
+	config.RootFS.DiffIDs = nil
+	if image, err = mutate.ConfigFile(image, config); err != nil {
+		t.Fatal(err)
+	}
+	return image
 }
 
 // damage changes a byte of a layer.

@@ -38,7 +38,7 @@ func (s *Images) write(a artifact) error {
 }
 
 // writeImage calls arrived, if it is not nil, with the number of the layers'
-// bytes that have come, as they come; those that are in the store count at once.
+// bytes that come, as they come.
 func (s *Images) writeImage(image v1.Image, arrived func(n int64)) error {
 	layers, err := image.Layers()
 	if err != nil {
@@ -99,7 +99,6 @@ func (s *Images) writeLayer(l v1.Layer, arrived func(int64)) error {
 		return err
 	}
 	if s.has(digest, size) {
-		arrived(size)
 		return nil
 	}
 	content, err := l.Compressed()

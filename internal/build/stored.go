@@ -1,7 +1,9 @@
 package build
 
 import (
+	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -16,52 +18,67 @@ import (
 // storedImage is an image of the store, as the image library wants it. It needs
 // no entry in the store's index.
 type storedImage struct {
-	images   *Images
-	media    types.MediaType
-	manifest []byte
+	images           *Images
+	media            types.MediaType
+	manifest, config []byte
+	layers           []storedBlob
 }
 
-var _ partial.CompressedImageCore = storedImage{}
+var _ partial.CompressedImageCore = &storedImage{}
 
 func (s *Images) image(d v1.Descriptor) (v1.Image, error) {
-	manifest, err := os.ReadFile(s.blob(d.Digest))
-	if err != nil {
+	i := &storedImage{images: s, media: d.MediaType}
+	if err := i.read(d.Digest); err != nil {
 		return nil, lofn.Errorf(lofn.Invalid, "image store: %w", err)
 	}
-	return partial.CompressedToImage(storedImage{s, d.MediaType, manifest})
+	return partial.CompressedToImage(i)
 }
 
-func (i storedImage) RawManifest() ([]byte, error)        { return i.manifest, nil }
-func (i storedImage) MediaType() (types.MediaType, error) { return i.media, nil }
-
-func (i storedImage) RawConfigFile() ([]byte, error) {
-	m, err := partial.Manifest(i)
+func (i *storedImage) read(digest v1.Hash) (err error) {
+	if i.manifest, err = os.ReadFile(i.images.blob(digest)); err != nil {
+		return err
+	}
+	m, err := v1.ParseManifest(bytes.NewReader(i.manifest))
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("%s is damaged: %w", digest, err)
 	}
-	return os.ReadFile(i.images.blob(m.Config.Digest))
-}
-
-func (i storedImage) LayerByDigest(digest v1.Hash) (partial.CompressedLayer, error) {
-	m, err := partial.Manifest(i)
+	if i.config, err = os.ReadFile(i.images.blob(m.Config.Digest)); err != nil {
+		return err
+	}
+	config, err := v1.ParseConfigFile(bytes.NewReader(i.config))
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("%s is damaged: %w", m.Config.Digest, err)
 	}
-	for _, d := range append(slices.Clone(m.Layers), m.Config) {
-		if d.Digest == digest {
-			return storedBlob{i.images, d}, nil
-		}
+	if len(config.RootFS.DiffIDs) != len(m.Layers) {
+		return fmt.Errorf("%s is damaged: its configuration speaks of %d layers, its manifest of %d", digest, len(config.RootFS.DiffIDs), len(m.Layers))
 	}
-	return nil, lofn.Errorf(lofn.Internal, "image store: %s is no part of the image", digest)
+	for n, d := range m.Layers {
+		i.layers = append(i.layers, storedBlob{i.images, d, config.RootFS.DiffIDs[n]})
+	}
+	return nil
 }
 
-// storedBlob is a blob of the store.
+func (i *storedImage) RawManifest() ([]byte, error)        { return i.manifest, nil }
+func (i *storedImage) RawConfigFile() ([]byte, error)      { return i.config, nil }
+func (i *storedImage) MediaType() (types.MediaType, error) { return i.media, nil }
+
+func (i *storedImage) LayerByDigest(digest v1.Hash) (partial.CompressedLayer, error) {
+	n := slices.IndexFunc(i.layers, func(b storedBlob) bool { return b.Descriptor.Digest == digest })
+	if n < 0 {
+		return nil, lofn.Errorf(lofn.Internal, "image store: %s is no layer of the image", digest)
+	}
+	return i.layers[n], nil
+}
+
+// storedBlob is a layer of an image of the store.
 type storedBlob struct {
 	images *Images
 	v1.Descriptor
+	diffID v1.Hash
 }
 
 func (b storedBlob) Digest() (v1.Hash, error)            { return b.Descriptor.Digest, nil }
+func (b storedBlob) DiffID() (v1.Hash, error)            { return b.diffID, nil }
 func (b storedBlob) Size() (int64, error)                { return b.Descriptor.Size, nil }
 func (b storedBlob) MediaType() (types.MediaType, error) { return b.Descriptor.MediaType, nil }
 func (b storedBlob) Compressed() (io.ReadCloser, error) {

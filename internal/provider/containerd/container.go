@@ -112,6 +112,9 @@ func (c *container) assemble(ctx context.Context, secrets map[string][]byte) err
 	if err := c.record(ctx); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	pid, err := c.p.daemon.createTask(ctx, c.id, rootfs, c.file(stdoutName), c.file(stderrName))
 	if err != nil {
 		return explain(err)

@@ -216,3 +216,32 @@ func TestRefusedBeforeAnythingIsMade(t *testing.T) {
 		})
 	}
 }
+
+func TestNotReadyIsExplained(t *testing.T) {
+	s := newSite(t)
+	r := newRig(t, s)
+	image := s.push(t, "answer:1", containerdtest.Answer(t))
+	for name, test := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"other-port": {[]string{"LISTEN=:5000"}, "but on port 5000:"},
+		"localhost":  {[]string{"LISTEN=127.0.0.1:8080"}, "but on port 8080 of localhost only"},
+		"unhealthy":  {[]string{"HEALTH=503"}, "a GET of /_/health is answered with status 503"},
+		"ends":       {[]string{"EXIT=3"}, "exited with status 3: error: told to end"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fn := r.function(t, ref(name), image, append(test.env, "ready_timeout=1s")...)
+			r.ensure(fn)
+			r.until(fn.Ref, "a failure with the reason "+test.want, func(all []lofn.Replica) bool {
+				return len(all) == 1 && all[0].State == lofn.Failed && strings.Contains(all[0].Reason, test.want)
+			})
+		})
+	}
+}
+
+func TestImageWithoutAHealthPathIsReady(t *testing.T) {
+	s := newSite(t)
+	r := newRig(t, s)
+	r.start(r.function(t, ref("plain"), s.push(t, "answer:1", containerdtest.Answer(t)), "HEALTH=404"))
+}
