@@ -89,8 +89,8 @@ func (p *platform) clear() {
 	}
 }
 
-// removeAll removes some functions, and returns when nothing is left of any
-// container that did not wait or serve before.
+// removeAll removes some functions, and returns when there is no more than one
+// container for each of the others.
 func (p *platform) removeAll(ctx context.Context, which func(lofn.FunctionStatus) bool) error {
 	functions, err := p.Functions(ctx, lofn.DefaultNamespace)
 	if err != nil {

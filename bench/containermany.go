@@ -139,7 +139,7 @@ func (p *platform) manyReplicas(ctx context.Context, n int) error {
 	if err := p.Scale(ctx, ref, uint64(n)); err != nil {
 		return err
 	}
-	status, err := p.readyWithin(ctx, ref, uint64(n), crowdTime)
+	status, err := p.readyWithin(ctx, ref, uint64(n), crowdTime, crowdLook)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (p *platform) manyFunctions(ctx context.Context, n int) error {
 		return err
 	}
 	for _, ref := range refs {
-		if _, err := p.readyWithin(ctx, ref, 1, crowdTime); err != nil {
+		if _, err := p.readyWithin(ctx, ref, 1, crowdTime, crowdLook); err != nil {
 			return err
 		}
 		if err := askOnce(p.address, "/function/"+ref.Name); err != nil {
@@ -169,8 +169,12 @@ func (p *platform) manyFunctions(ctx context.Context, n int) error {
 	return nil
 }
 
-// crowdTime bounds how long it may take until all are ready.
-const crowdTime = 5 * time.Minute
+// crowdTime bounds how long it may take until all are ready, which is looked at
+// every crowdLook.
+const (
+	crowdTime = 5 * time.Minute
+	crowdLook = 50 * time.Millisecond
+)
 
 // removeMany removes all functions but the first, and what they had.
 func (p *platform) removeMany(ctx context.Context) error {

@@ -49,9 +49,8 @@ type section struct {
 	apart bool
 }
 
-// sections are in their order, the quiet ones first. Those after deployments are
-// questions of their own, which make bench-change, make bench-crashes and make
-// bench-containers ask.
+// sections are in their order, the quiet ones first. The last two are
+// questions of their own, which make bench-change and make bench-crashes ask.
 var sections = []section{
 	{name: "calls", measure: measureCalls},
 	{name: "latency", measure: measureLatency},
@@ -65,15 +64,15 @@ var sections = []section{
 	{name: "step", measure: measureStep},
 	{name: "functions", measure: measureManyFunctions},
 	{name: "deployments", measure: measureDeployments},
-	{name: "change", measure: measureChange},
-	{name: "crashes", measure: alone(measureCrashes)},
 	{name: "containers", measure: contained(calledContainers), apart: true},
 	{name: "containercold", measure: contained(measureContainerCold), apart: true},
 	{name: "containermany", measure: contained(measureManyContainers), apart: true},
 	{name: "containerchange", measure: contained(measureContainerChange), apart: true},
+	{name: "change", measure: measureChange},
+	{name: "crashes", measure: alone(measureCrashes)},
 }
 
-const everyday = "calls,latency,streams,overload,bodies,async,backlogs,cold,herd,step,functions,deployments,containers,containercold,containerchange,containermany"
+const everyday = "calls,latency,streams,overload,bodies,async,backlogs,cold,herd,step,functions,deployments,containers,containercold,containermany,containerchange"
 
 func main() {
 	var o options

@@ -249,10 +249,12 @@ func (p *platform) lofn(ctx context.Context, stdin *bytes.Reader, args ...string
 
 // ready waits until a function has so many available replicas.
 func (p *platform) ready(ctx context.Context, ref lofn.Ref, replicas uint64) (lofn.FunctionStatus, error) {
-	return p.readyWithin(ctx, ref, replicas, time.Minute)
+	return p.readyWithin(ctx, ref, replicas, time.Minute, 2*time.Millisecond)
 }
 
-func (p *platform) readyWithin(ctx context.Context, ref lofn.Ref, replicas uint64, limit time.Duration) (lofn.FunctionStatus, error) {
+// readyWithin is ready with a limit, and looks as often as given: each look is
+// work for the platform, the more so the more replicas there are.
+func (p *platform) readyWithin(ctx context.Context, ref lofn.Ref, replicas uint64, limit, often time.Duration) (lofn.FunctionStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
@@ -260,7 +262,7 @@ func (p *platform) readyWithin(ctx context.Context, ref lofn.Ref, replicas uint6
 		if err != nil || status.AvailableReplicas == replicas {
 			return status, err
 		}
-		if err := pause(ctx, 2*time.Millisecond); err != nil {
+		if err := pause(ctx, often); err != nil {
 			return status, fmt.Errorf("%s has %d of %d replicas: %w", ref, status.AvailableReplicas, replicas, err)
 		}
 	}
