@@ -70,6 +70,9 @@ func reportCold(all []coldRounds, calls int) {
 	table(1, parts)
 }
 
+// partCount is how many columns of partNames a start has without a call.
+const partCount = 6
+
 func partNames() []string {
 	return []string{"Function", "wait", "prepare", "exec", "listen", "accept", "the rest"}
 }

@@ -21,6 +21,8 @@ type crowd struct {
 	// bytes are of all, beside what was there before: of the platform, of
 	// containerd, of the shims and of what runs in the containers.
 	platform, daemon, shims, functions float64
+	// startups are the platform's own account.
+	startups []lofn.Startup
 }
 
 // startsAtOnce is how many replicas the platform starts at one moment at most,
@@ -48,12 +50,13 @@ func measureManyContainers(ctx context.Context, b *box, o options) error {
 	}
 	var all []crowd
 	for _, each := range []struct {
-		title    string
-		up, down func(context.Context) error
+		title string
+		up    func(context.Context) ([]lofn.Startup, error)
+		down  func(context.Context) error
 	}{
 		{"`ctr run`", rival.up, rival.down},
-		{"lofn, one function", func(ctx context.Context) error { return p.manyReplicas(ctx, o.containers) }, p.removeMany},
-		{"lofn, as many functions", func(ctx context.Context) error { return p.manyFunctions(ctx, o.containers) }, p.removeMany},
+		{"lofn, one function", func(ctx context.Context) ([]lofn.Startup, error) { return p.manyReplicas(ctx, o.containers) }, p.removeMany},
+		{"lofn, as many functions", func(ctx context.Context) ([]lofn.Startup, error) { return p.manyFunctions(ctx, o.containers) }, p.removeMany},
 	} {
 		c, err := p.gather(ctx, each.up)
 		if err == nil {
@@ -70,20 +73,21 @@ func measureManyContainers(ctx context.Context, b *box, o options) error {
 }
 
 // gather measures how long up takes, and what there is more then.
-func (p *platform) gather(ctx context.Context, up func(context.Context) error) (c crowd, err error) {
+func (p *platform) gather(ctx context.Context, up func(context.Context) ([]lofn.Startup, error)) (c crowd, err error) {
 	before, err := p.crowd()
 	if err != nil {
 		return c, err
 	}
 	began := time.Now()
-	if err := up(ctx); err != nil {
+	startups, err := up(ctx)
+	if err != nil {
 		return c, err
 	}
 	took := time.Since(began)
 	if c, err = p.crowd(); err != nil {
 		return c, err
 	}
-	c.took = took
+	c.took, c.startups = took, startups
 	c.platform, c.daemon, c.shims, c.functions = c.platform-before.platform, c.daemon-before.daemon, c.shims-before.shims, c.functions-before.functions
 	return c, nil
 }
@@ -126,47 +130,60 @@ func reportCrowds(all []crowd, n int) {
 		})
 	}
 	table(1, rows)
+	fmt.Print("The parts of the starts as `lofn describe` has them, medians.\n\n")
+	parts := [][]string{partNames()[:partCount]}
+	for _, c := range all[1:] {
+		whole := make([]time.Duration, len(c.startups))
+		for i, s := range c.startups {
+			whole[i] = s.Total()
+		}
+		parts = append(parts, coldRounds{title: c.title, cold: whole, startups: c.startups}.parts()[:partCount])
+	}
+	table(1, parts)
 }
 
 // manyReplicas returns when a function has so many replicas, and each has
 // answered.
-func (p *platform) manyReplicas(ctx context.Context, n int) error {
+func (p *platform) manyReplicas(ctx context.Context, n int) (startups []lofn.Startup, err error) {
 	ref := lofn.Ref{Namespace: lofn.DefaultNamespace, Name: "many"}
 	d := lofn.Deployment{Service: ref.Name, Namespace: ref.Namespace, Image: p.image, Labels: map[string]string{lofn.LabelScaleMin: "0", lofn.LabelScaleMax: strconv.Itoa(n)}}
 	if err := p.Create(ctx, d); err != nil {
-		return err
+		return nil, err
 	}
 	if err := p.Scale(ctx, ref, uint64(n)); err != nil {
-		return err
+		return nil, err
 	}
 	status, err := p.readyWithin(ctx, ref, uint64(n), crowdTime, crowdLook)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, r := range status.Instances {
+		startups = append(startups, r.Startup)
 		if err := askOnce(r.Address, "/"); err != nil {
-			return fmt.Errorf("%s: %w", r.ID, err)
+			return nil, fmt.Errorf("%s: %w", r.ID, err)
 		}
 	}
-	return nil
+	return startups, nil
 }
 
 // manyFunctions returns when so many functions have a replica, which has
 // answered a call.
-func (p *platform) manyFunctions(ctx context.Context, n int) error {
+func (p *platform) manyFunctions(ctx context.Context, n int) (startups []lofn.Startup, err error) {
 	refs, _, err := p.deployMany(ctx, "many", n, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, ref := range refs {
-		if _, err := p.readyWithin(ctx, ref, 1, crowdTime, crowdLook); err != nil {
-			return err
+		status, err := p.readyWithin(ctx, ref, 1, crowdTime, crowdLook)
+		if err != nil {
+			return nil, err
 		}
+		startups = append(startups, status.Instances[0].Startup)
 		if err := askOnce(p.address, "/function/"+ref.Name); err != nil {
-			return fmt.Errorf("%s: %w", ref, err)
+			return nil, fmt.Errorf("%s: %w", ref, err)
 		}
 	}
-	return nil
+	return startups, nil
 }
 
 // crowdTime bounds how long it may take until all are ready, which is looked at
@@ -211,8 +228,8 @@ func (m *manyRivals) remove() {
 }
 
 // up starts all, as many at one moment as the platform does.
-func (m *manyRivals) up(ctx context.Context) error {
-	return m.each(func(id string, in *netns) error {
+func (m *manyRivals) up(ctx context.Context) ([]lofn.Startup, error) {
+	return nil, m.each(func(id string, in *netns) error {
 		began := time.Now()
 		if err := m.begin(ctx, id); err != nil {
 			return err
