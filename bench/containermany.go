@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -48,28 +49,39 @@ func measureManyContainers(ctx context.Context, b *box, o options) error {
 	if err := p.sleepUntilSpare(ctx, benchRef(), true); err != nil {
 		return err
 	}
-	var all []crowd
-	for _, each := range []struct {
-		title string
-		up    func(context.Context) ([]lofn.Startup, error)
-		down  func(context.Context) error
-	}{
+	all, err := p.gatherAll(ctx, []gathering{
 		{"`ctr run`", rival.up, rival.down},
 		{"lofn, one function", func(ctx context.Context) ([]lofn.Startup, error) { return p.manyReplicas(ctx, o.containers) }, p.removeMany},
 		{"lofn, as many functions", func(ctx context.Context) ([]lofn.Startup, error) { return p.manyFunctions(ctx, o.containers) }, p.removeMany},
-	} {
+	})
+	if err != nil {
+		return err
+	}
+	reportCrowds(all, o.containers)
+	return nil
+}
+
+// gathering is a way to have many containers up.
+type gathering struct {
+	title string
+	up    func(context.Context) ([]lofn.Startup, error)
+	down  func(context.Context) error
+}
+
+// gatherAll measures one after the other.
+func (p *platform) gatherAll(ctx context.Context, ways []gathering) (all []crowd, err error) {
+	for _, each := range ways {
 		c, err := p.gather(ctx, each.up)
 		if err == nil {
 			err = each.down(ctx)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", each.title, err)
+			return nil, fmt.Errorf("%s: %w", each.title, err)
 		}
 		c.title = each.title
 		all = append(all, c)
 	}
-	reportCrowds(all, o.containers)
-	return nil
+	return all, nil
 }
 
 // gather measures how long up takes, and what there is more then.
@@ -193,9 +205,24 @@ const (
 	crowdLook = 50 * time.Millisecond
 )
 
-// removeMany removes all functions but the first, and what they had.
+// fewNetworks is more than a platform with one function has waiting.
+const fewNetworks = 20
+
+// removeMany removes all functions but the first, and returns when what they had
+// is gone: networks go last.
 func (p *platform) removeMany(ctx context.Context) error {
-	return p.removeAll(ctx, func(f lofn.FunctionStatus) bool { return strings.HasPrefix(f.Name, "many") })
+	if err := p.removeAll(ctx, func(f lofn.FunctionStatus) bool { return strings.HasPrefix(f.Name, "many") }); err != nil {
+		return err
+	}
+	for {
+		all, err := net.Interfaces()
+		if err != nil || len(all) < fewNetworks {
+			return err
+		}
+		if err := pause(ctx, crowdLook); err != nil {
+			return err
+		}
+	}
 }
 
 // manyRivals are started without the platform, each in a network made before.
