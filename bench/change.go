@@ -68,6 +68,9 @@ func (p *platform) endureAll(ctx context.Context, chosen []phase, o options) err
 		}
 		rows = append(rows, []string{phase.title, did, fmt.Sprint(r.Total()), fmt.Sprint(r.Failed), fmt.Sprintf("%.0f", r.Rate()), micro(r.P50), micro(r.P99), fmt.Sprint(r.Reopened)})
 		failures = append(failures, describeFailures(phase, r)...)
+		if r.Failed > 0 {
+			failures = append(failures, p.complaints(ctx, victim)...)
+		}
 		all.Calls, all.Failed = all.Calls+r.Calls, all.Failed+r.Failed
 		all.Examples = append(all.Examples, r.Examples...)
 	}
@@ -119,4 +122,21 @@ func describeFailures(phase phase, r load.Result) []string {
 		lines = append(lines, fmt.Sprintf("  - for example: %s", strings.TrimSpace(example)))
 	}
 	return lines
+}
+
+// mostComplaints bounds them, should every call have one.
+const mostComplaints = 10
+
+// complaints are the last lines that a function's watchdog or the platform has
+// written of errors, as Markdown.
+func (p *platform) complaints(ctx context.Context, d lofn.Deployment) (lines []string) {
+	for m, err := range p.Logs(ctx, lofn.LogQuery{Function: lofn.Ref{Namespace: d.Namespace, Name: d.Service}}) {
+		if err != nil {
+			return append(lines, "  - its log cannot be read: "+err.Error())
+		}
+		if strings.Contains(m.Text, " error") || strings.HasPrefix(m.Text, "lofn: ") {
+			lines = append(lines, fmt.Sprintf("  - %s %s: %s", m.Timestamp.Format(time.StampMicro), m.Instance, m.Text))
+		}
+	}
+	return lines[max(0, len(lines)-mostComplaints):]
 }
