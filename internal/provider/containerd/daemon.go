@@ -114,6 +114,10 @@ func (d *daemon) in(ctx context.Context) context.Context {
 // createTask has the container's first process made, which waits to be started,
 // and returns its number.
 func (d *daemon) createTask(ctx context.Context, id string, rootfs []mount.Mount, stdout, stderr string) (pid int, err error) {
+	// Broken off in the middle, the request would leave a shim that containerd
+	// does not know.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTime)
+	defer cancel()
 	request := &tasks.CreateTaskRequest{ContainerID: id, Stdout: stdout, Stderr: stderr}
 	for _, m := range rootfs {
 		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
@@ -124,6 +128,9 @@ func (d *daemon) createTask(ctx context.Context, id string, rootfs []mount.Mount
 	}
 	return int(response.Pid), nil
 }
+
+// createTime is far more than containerd takes, unless it hangs.
+const createTime = time.Minute
 
 func (d *daemon) startTask(ctx context.Context, id string) error {
 	_, err := d.client.TaskService().Start(d.in(ctx), &tasks.StartRequest{ContainerID: id})
