@@ -180,6 +180,7 @@ func (p *Provider) known(id string) bool {
 func (p *Provider) Settle() {
 	p.settled.Do(func() {
 		p.dismiss(p.unclaimed())
+		p.spares.settle()
 		p.background.Go(p.sweepAlways)
 	})
 }

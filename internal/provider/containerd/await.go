@@ -3,71 +3,73 @@ package containerd
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"lofn"
 )
 
-// annotationHealth is the path that says whether a function is well, healthPath
-// where the watchdogs of OpenFaaS have it.
+// Annotations with the path that says whether a function is ready, or at least
+// well; healthPath is where the watchdogs of OpenFaaS have the latter.
 const (
+	annotationReady  = "com.openfaas.ready.http.path"
 	annotationHealth = "com.openfaas.health.http.path"
 	healthPath       = "/_/health"
 )
 
-// errNotYet is the answer of a container that is not ready.
-var errNotYet = errors.New("not ready")
-
 // await returns when the container accepts calls.
 func (c *container) await(ctx context.Context) error {
-	limit := c.readyTime()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("did not answer on port %s within %s", functionPort, limit))
+	limited, cancel := context.WithTimeout(ctx, c.readyTime())
 	defer cancel()
 	began := time.Now()
-	if err := c.until(ctx, began, c.listens); err != nil {
-		return err
+	if err := c.until(limited, began, c.listens); err != nil {
+		return c.late(ctx, err, c.unheard)
 	}
 	c.startup.Listen = time.Since(began)
 	began = time.Now()
-	if err := c.until(ctx, began, c.healthy); err != nil {
-		return err
+	err := c.until(limited, began, c.healthy)
+	if err != nil {
+		return c.late(ctx, err, func() error { return err })
 	}
 	c.startup.Accept = time.Since(began)
 	return nil
 }
 
-// until looks until there is no error any more.
+// late returns what kept the container from getting ready: its end, the end of
+// ctx, or what why says.
+func (c *container) late(ctx context.Context, err error, why func() error) error {
+	if ctx.Err() != nil || c.ended() {
+		return err
+	}
+	return fmt.Errorf("not ready within %s: %w", c.readyTime(), why())
+}
+
+// until looks until there is no error any more. When ctx ends it returns that of
+// the last look.
 func (c *container) until(ctx context.Context, began time.Time, look func(context.Context) error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var last error
 	for {
 		select {
 		case <-timer.C:
 		case <-c.done:
 			return c.err
 		case <-ctx.Done():
-			return c.late(ctx)
+			return cmp.Or(last, ctx.Err())
 		}
-		if look(ctx) == nil {
+		err := look(ctx)
+		if err == nil {
 			return nil
+		}
+		if ctx.Err() == nil {
+			last = err
 		}
 		timer.Reset(pause(time.Since(began)))
 	}
-}
-
-// late says why the container is not ready, with its own words.
-func (c *container) late(ctx context.Context) error {
-	err := context.Cause(ctx)
-	select {
-	case <-c.done:
-		return c.err
-	default:
-	}
-	return err
 }
 
 // pause is the time until the next look: short at first, since most are ready
@@ -76,6 +78,7 @@ func pause(passed time.Duration) time.Duration {
 	return min(max(passed/64, 250*time.Microsecond), 100*time.Millisecond)
 }
 
+// listens looks whether somebody accepts connections.
 func (c *container) listens(ctx context.Context) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", c.endpoint())
@@ -85,10 +88,18 @@ func (c *container) listens(ctx context.Context) error {
 	return conn.Close()
 }
 
+// unheard says why nobody does.
+func (c *container) unheard() error {
+	if ports := c.process.listening(); len(ports) > 0 {
+		return fmt.Errorf("nothing listens on port %s of all its addresses, but on %s: functions must listen on 0.0.0.0:%s, or have a watchdog that does", functionPort, strings.Join(ports, ", "), functionPort)
+	}
+	return fmt.Errorf("nothing listens on port %s, nor on any other", functionPort)
+}
+
 // healthy asks the container. One that has no such path is well: not every
 // image that listens on the port has a watchdog in it.
 func (c *container) healthy(ctx context.Context) error {
-	path := cmp.Or(c.fn.Spec.Annotations[annotationHealth], healthPath)
+	path := cmp.Or(c.fn.Spec.Annotations[annotationReady], c.fn.Spec.Annotations[annotationHealth], healthPath)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.endpoint()+path, nil)
 	if err != nil {
 		return err
@@ -100,7 +111,7 @@ func (c *container) healthy(ctx context.Context) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= http.StatusInternalServerError {
-		return errNotYet
+		return fmt.Errorf("a GET of %s is answered with status %d", path, response.StatusCode)
 	}
 	return nil
 }

@@ -112,25 +112,24 @@ func (d *daemon) in(ctx context.Context) context.Context {
 }
 
 // createTask has the container's first process made, which waits to be started,
-// and returns its number.
+// and returns its number. Once begun it is not given up: of a request that is
+// broken off, containerd 1.6 can leave a shim behind that it does not know.
 func (d *daemon) createTask(ctx context.Context, id string, rootfs []mount.Mount, stdout, stderr string) (pid int, err error) {
-	// Broken off in the middle, the request would leave a shim that containerd
-	// does not know.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTime)
-	defer cancel()
 	request := &tasks.CreateTaskRequest{ContainerID: id, Stdout: stdout, Stderr: stderr}
 	for _, m := range rootfs {
 		request.Rootfs = append(request.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
-	response, err := d.client.TaskService().Create(d.in(ctx), request)
+	through, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTime)
+	defer cancel()
+	response, err := d.client.TaskService().Create(d.in(through), request)
 	if err != nil {
 		return 0, errgrpc.ToNative(err)
 	}
 	return int(response.Pid), nil
 }
 
-// createTime is far more than containerd takes, unless it hangs.
-const createTime = time.Minute
+// createTime is how long runc may take.
+const createTime = 2 * time.Minute
 
 func (d *daemon) startTask(ctx context.Context, id string) error {
 	_, err := d.client.TaskService().Start(d.in(ctx), &tasks.StartRequest{ContainerID: id})

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -14,7 +16,10 @@ import (
 // process is the first process of a container. It is signalled and waited for
 // through the kernel alone, so that a containerd which does not answer is in the
 // way of neither. When it ends, the kernel ends all others of the container.
-type process struct{ file *os.File }
+type process struct {
+	pid  int
+	file *os.File
+}
 
 // openProcess returns the process with that number, which must be known to
 // exist.
@@ -23,7 +28,7 @@ func openProcess(pid int) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
-	return &process{os.NewFile(uintptr(fd), "process")}, nil
+	return &process{pid, os.NewFile(uintptr(fd), "process")}, nil
 }
 
 // wait returns true when the process has ended, false if ctx did before.
@@ -58,3 +63,52 @@ func (p *process) signal(s unix.Signal) {
 }
 
 func (p *process) close() { _ = p.file.Close() }
+
+// catches reports whether the process does something about a signal, as far as
+// can be told.
+func (p *process) catches(s unix.Signal) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(status)) {
+		if mask, ok := strings.CutPrefix(line, "SigCgt:"); ok {
+			n, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err != nil || n&(1<<(s-1)) != 0
+		}
+	}
+	return true
+}
+
+// listening returns the TCP ports, with addresses, on which something in the
+// process's network listens, as far as can be told.
+func (p *process) listening() (ports []string) {
+	for _, table := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", p.pid, table))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) > 3 && fields[3] == stateListen {
+				ports = append(ports, endpointOf(fields[1]))
+			}
+		}
+	}
+	return ports
+}
+
+// stateListen is TCP_LISTEN in the kernel's tables (include/net/tcp_states.h).
+const stateListen = "0A"
+
+// endpointOf reads an address and port as the kernel's tables have them.
+func endpointOf(text string) string {
+	address, port, _ := strings.Cut(text, ":")
+	n, _ := strconv.ParseUint(port, 16, 16)
+	switch {
+	case strings.Trim(address, "0") == "":
+		return fmt.Sprintf("port %d", n)
+	case address == "0100007F" || strings.HasSuffix(address, "01000000") && len(address) == 32:
+		return fmt.Sprintf("port %d of localhost only", n)
+	}
+	return fmt.Sprintf("port %d of one address only", n)
+}

@@ -35,6 +35,8 @@ type spares struct {
 type spare struct {
 	fn lofn.Function
 	c  *container
+	// named is set once the function was ensured.
+	named bool
 	// tried is set once a container was made or could not be made: who asks for
 	// the function will learn why.
 	tried bool
@@ -54,6 +56,7 @@ func (s *spares) want(fn lofn.Function) {
 		s.places[fn.Ref] = place
 	}
 	w := place.Value.(*spare)
+	w.named = true
 	if w.fn.Generation != fn.Generation {
 		s.dismiss(w)
 		w.fn, w.tried = fn, false
@@ -156,12 +159,12 @@ func (s *spares) clear() {
 	}
 }
 
-// keep ends the spares of functions that nobody has named.
-func (s *spares) keep(known func(lofn.Ref) bool) {
+// settle ends the spares of functions that nobody has named.
+func (s *spares) settle() {
 	s.mu.Lock()
 	var lost []lofn.Ref
-	for ref := range s.places {
-		if !known(ref) {
+	for ref, place := range s.places {
+		if !place.Value.(*spare).named {
 			lost = append(lost, ref)
 		}
 	}

@@ -77,7 +77,10 @@ func furnishBridge(link netlink.Link, c Config) error {
 	if err := netlink.AddrAdd(link, address); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("address %s: %w", address, err)
 	}
-	return netlink.LinkSetUp(link)
+	if err := netlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	return answerForAbsent(c)
 }
 
 // makeBridge gives the bridge a hardware address of its own. Otherwise it has
@@ -106,7 +109,7 @@ func checkRoutes(subnet netip.Prefix, bridge string) error {
 		to, ok := prefixOf(route.Dst)
 		// VPNs put two halves in front of the default route, which are no more
 		// specific about a subnet than that.
-		if !ok || to.Bits() < 8 || !to.Overlaps(subnet) {
+		if !ok || to.Bits() < 8 || !to.Overlaps(subnet) || isFallback(route) {
 			continue
 		}
 		if by := nameOf(route.LinkIndex); by != bridge {
@@ -163,7 +166,7 @@ func removeBridge(c Config, f firewall) error {
 	case err == nil && checkOwner(link, c.Dir) != nil:
 		return nil
 	case err == nil:
-		err = netlink.LinkDel(link)
+		err = errors.Join(withdraw(link), netlink.LinkDel(link))
 	}
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", c.Bridge, err)

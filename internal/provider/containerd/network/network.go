@@ -70,5 +70,7 @@ func (n *Network) Release(ctx context.Context) {
 	}
 	if err := n.networks.dismantle(ctx, n.id); err != nil {
 		n.networks.Log.Warn("a network of a container is not removed yet; this is tried again", "in", look, "network", n.id, "error", err)
+		return
 	}
+	forgetNeighbour(n.networks.Bridge, n.address)
 }

@@ -1,6 +1,8 @@
 package network_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -223,5 +225,20 @@ func TestManyAtOnce(t *testing.T) {
 	shut(t, n)
 	if left := files(t, dir); len(left) > 0 {
 		t.Errorf("left: %q", left)
+	}
+}
+
+func TestAbsentContainersAreNotWaitedFor(t *testing.T) {
+	n := open(t, network.Config{Dir: folder(t)})
+	gone := take(t, n)
+	gone.Release(t.Context())
+	// Without any container the bridge leads nowhere; while others are attached
+	// the kernel asks them for the address.
+	for range 2 {
+		_, err := net.Dial("tcp", net.JoinHostPort(gone.Address().String(), "8080"))
+		if !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) {
+			t.Errorf("error %v, want one that says the host cannot be reached", err)
+		}
+		defer take(t, n).Release(context.WithoutCancel(t.Context()))
 	}
 }

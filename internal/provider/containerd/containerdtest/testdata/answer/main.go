@@ -12,10 +12,12 @@
 //	/exit/CODE   ends the process
 //	/slow/TIME   answers after a time
 //
-// Any other is answered with the variable ANSWER.
+// Any other is answered with the variable ANSWER. LISTEN is where it listens
+// instead, HEALTH the status of its health, EXIT a status to end with at once.
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -39,7 +41,11 @@ func main() {
 		_, _ = io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, os.Getenv("ANSWER"))
 	})
-	http.HandleFunc("/_/health", func(http.ResponseWriter, *http.Request) {})
+	http.HandleFunc("/_/health", func(w http.ResponseWriter, _ *http.Request) {
+		if status, err := strconv.Atoi(os.Getenv("HEALTH")); err == nil {
+			w.WriteHeader(status)
+		}
+	})
 	http.HandleFunc("/env/{name}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getenv(r.PathValue("name"))) })
 	http.HandleFunc("/file/{path...}", func(w http.ResponseWriter, r *http.Request) { show(w, "/"+r.PathValue("path")) })
 	http.HandleFunc("/run", func(w http.ResponseWriter, _ *http.Request) { show(w, "/proc/self/status") })
@@ -77,7 +83,7 @@ func main() {
 		time.Sleep(d)
 		fmt.Fprint(w, os.Getenv("ANSWER"))
 	})
-	server := &http.Server{Addr: ":8080"}
+	server := &http.Server{Addr: cmp.Or(os.Getenv("LISTEN"), ":8080")}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	ended := make(chan struct{})
