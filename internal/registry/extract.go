@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path"
 	"strings"
@@ -67,8 +68,12 @@ func entryError(name string, err error) error {
 	return lofn.Errorf(lofn.Invalid, "%q in the image cannot be unpacked: %w", name, err)
 }
 
-// onDisk reports whether err comes from writing files.
+// onDisk reports whether err comes from writing files. Sockets have system calls
+// too.
 func onDisk(err error) bool {
+	if _, remote := errors.AsType[*net.OpError](err); remote {
+		return false
+	}
 	_, path := errors.AsType[*fs.PathError](err)
 	_, link := errors.AsType[*os.LinkError](err)
 	_, call := errors.AsType[*os.SyscallError](err)
