@@ -82,15 +82,16 @@ func New(ctx context.Context, c Config) (*Provider, error) {
 // open prepares what containers need around them, and looks for those that are
 // there.
 func (p *Provider) open(ctx context.Context) (err error) {
+	// First what is most likely to lack something, while nothing is half-made.
+	if p.networks, err = network.New(ctx, p.config.network()); err != nil {
+		return err
+	}
 	for _, dir := range []string{p.config.RunDir, p.config.Dir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("containers: %w", err)
 		}
 	}
 	if p.groups, err = cgroup.Open(p.config.Cgroup); err != nil {
-		return err
-	}
-	if p.networks, err = network.New(ctx, p.config.network()); err != nil {
 		return err
 	}
 	text, err := p.networks.ResolvConf()
