@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -136,7 +137,14 @@ func (s *Images) keptBase(key string) (v1.Image, bool) {
 		return nil, false
 	}
 	image, err := s.image(index.Manifests[i])
-	return image, err == nil
+	if err != nil {
+		return nil, false
+	}
+	// Its age tells sweep that somebody wants it; if that fails it is read again
+	// one day.
+	now := time.Now()
+	_ = os.Chtimes(s.blob(index.Manifests[i].Digest), now, now)
+	return image, true
 }
 
 // fetchBase puts what is at a place into the store, and returns it.

@@ -221,10 +221,10 @@ func nothingHalf(t *testing.T, dir string) {
 	}
 }
 
-// dateBack makes everything below the paths two hours old.
-func dateBack(t *testing.T, paths ...string) {
+// dateBack makes everything below the paths as old.
+func dateBack(t *testing.T, age time.Duration, paths ...string) {
 	t.Helper()
-	old := time.Now().Add(-2 * time.Hour)
+	old := time.Now().Add(-age)
 	for _, root := range paths {
 		err := filepath.WalkDir(root, func(file string, _ fs.DirEntry, err error) error { return errors.Join(err, os.Chtimes(file, old, old)) })
 		if err != nil {
@@ -252,7 +252,7 @@ func TestArchiveIsKept(t *testing.T) {
 		t.Errorf("it was read again: %s, %q", again.Digest, log.text)
 	}
 	before := log.text
-	dateBack(t, filepath.Join(dir, "blobs"), filepath.Join(dir, "swept"))
+	dateBack(t, 2*time.Hour, filepath.Join(dir, "blobs"), filepath.Join(dir, "swept"))
 	if _, err := images.Put("other:latest", randomImage(t)); err != nil { // sweeps
 		t.Fatal(err)
 	}
@@ -263,7 +263,21 @@ func TestArchiveIsKept(t *testing.T) {
 	if err := os.Rename(savedTo(t, map[string]v1.Image{"python:3": other}), file); err != nil {
 		t.Fatal(err)
 	}
-	if changed := mustBuildLogged(t, req); changed.Digest == result.Digest || !log.has("base image tar:") {
+	if changed := mustBuildLogged(t, req); changed.Digest == result.Digest {
 		t.Error("the change goes unnoticed")
+	}
+	// Two months later nobody has built anything on either.
+	count := len(blobs(t, dir))
+	dateBack(t, 60*24*time.Hour, filepath.Join(dir, "blobs"), filepath.Join(dir, "swept"))
+	if _, err := images.Put("other:latest", randomImage(t)); err != nil {
+		t.Fatal(err)
+	}
+	if left := len(blobs(t, dir)); left >= count {
+		t.Errorf("%d blobs of %d are left", left, count)
+	}
+	standsOn(t, images, build.Result{Image: "fn:latest"}, other)
+	log.text = nil
+	if again := mustBuildLogged(t, req); again.Digest == "" || log.has("base image tar:") {
+		t.Errorf("its layers are there: %q", log.text)
 	}
 }

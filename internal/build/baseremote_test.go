@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -295,6 +296,27 @@ func TestPushTakesTheBaseFromItsRepository(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkLayers(t, pulled, baseImage(t, runtime.GOARCH))
+}
+
+// What one function has brought the next one need not.
+func TestPushTakesTheBaseFromAnotherFunction(t *testing.T) {
+	host, _ := serveRegistry(t, builtIn(t), nil)
+	req := containerRequest(t, "bash-streaming", "oci:"+imageLayout(t, baseImage(t, runtime.GOARCH)))
+	opts := build.PushOptions{Gateway: "http://" + host}
+	for _, name := range []string{"one", "two"} {
+		req.Name, req.Image = name, "team/"+name+":1"
+		write(t, req.Dir, "fn/own.txt", name)
+		mustBuild(t, req)
+		progress := &lines{}
+		opts.Log = progress
+		if _, err := build.Push(context.Background(), req.Images, req.Image, opts); err != nil {
+			t.Fatal(err)
+		}
+		taken := progress.has("layer 1 of 3: taken from team/one") && progress.has("layer 2 of 3: taken from team/one")
+		if taken != (name == "two") || !slices.ContainsFunc(progress.text, func(s string) bool { return strings.HasPrefix(s, "layer 3 of 3: ") && strings.HasSuffix(s, " sent\n") }) {
+			t.Errorf("%s: %q", name, progress.text)
+		}
+	}
 }
 
 // TestSeveralPlatforms goes all the way: built, pushed to lofn's own registry,

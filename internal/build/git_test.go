@@ -352,7 +352,7 @@ func TestPullBuiltIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pulled.BuiltIn || !!pulled.Dockerfile {
+	if pulled.BuiltIn || pulled.Dockerfile {
 		t.Errorf("found %+v, want the folder, with its recipe", pulled)
 	}
 }

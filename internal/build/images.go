@@ -219,6 +219,26 @@ func (s *Images) List() ([]StoredImage, error) {
 	return all, nil
 }
 
+// having returns the names of the images that have a layer.
+func (s *Images) having(digest v1.Hash) ([]string, error) {
+	index, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, d := range index.Manifests {
+		name := d.Annotations[annotationName]
+		blobs, err := s.blobs(d)
+		if err != nil || name == "" {
+			continue
+		}
+		if slices.ContainsFunc(blobs, func(b v1.Descriptor) bool { return b.Digest == digest }) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // reuse gives name to an image that was built from the same inputs, and
 // reports whether there is one that is whole.
 func (s *Images) reuse(name, inputs string) (StoredImage, bool) {

@@ -41,7 +41,8 @@ type PushOptions struct {
 // returns its digest. If the name begins with a registry's host it goes there,
 // with the credentials that docker login, podman login or the like has left;
 // otherwise it goes to the gateway's registry. Layers that are there already are
-// not sent again, even if it is the base image's repository that has them.
+// not sent again, even if it is the repository of the base image, or of another
+// image that was pushed from here, that has them.
 func Push(ctx context.Context, images *Images, image string, opts PushOptions) (digest string, err error) {
 	stored, err := images.artifact(image)
 	if err != nil {
@@ -53,7 +54,8 @@ func Push(ctx context.Context, images *Images, image string, opts PushOptions) (
 	if err != nil {
 		return "", err
 	}
-	if err := opts.upload(ctx, ref, stored, remoteOpts); err != nil {
+	u := upload{images: images, name: image, ref: ref, opts: remoteOpts, log: &logger{to: opts.Log}}
+	if err := u.all(ctx, stored); err != nil {
 		return "", pushError(image, ref, causeOf(ctx, err))
 	}
 	hash, err := stored.Digest()
@@ -110,10 +112,19 @@ func trusting() http.RoundTripper {
 	return t
 }
 
-func (opts PushOptions) upload(ctx context.Context, ref name.Reference, stored artifact, remoteOpts []remote.Option) error {
-	u := upload{ref: ref, opts: remoteOpts, log: &logger{to: opts.Log}}
-	var err error
-	if u.pusher, err = remote.NewPusher(remoteOpts...); err != nil {
+// upload sends to one repository.
+type upload struct {
+	images *Images
+	// name is the image's in the store.
+	name   string
+	ref    name.Reference
+	opts   []remote.Option
+	pusher *remote.Pusher
+	log    *logger
+}
+
+func (u *upload) all(ctx context.Context, stored artifact) (err error) {
+	if u.pusher, err = remote.NewPusher(u.opts...); err != nil {
 		return err
 	}
 	variants, err := variantsOf(stored)
@@ -125,10 +136,10 @@ func (opts PushOptions) upload(ctx context.Context, ref name.Reference, stored a
 			return err
 		}
 	}
-	if err := u.pusher.Push(ctx, ref, stored); err != nil {
+	if err := u.pusher.Push(ctx, u.ref, stored); err != nil {
 		return err
 	}
-	u.log.line("pushed " + ref.String())
+	u.log.line("pushed " + u.ref.String())
 	return nil
 }
 
@@ -153,20 +164,11 @@ func variantsOf(a artifact) ([]v1.Image, error) {
 	return all, nil
 }
 
-// upload sends to one repository.
-type upload struct {
-	ref    name.Reference
-	opts   []remote.Option
-	pusher *remote.Pusher
-	log    *logger
-}
-
-func (u upload) layers(ctx context.Context, image v1.Image) error {
+func (u *upload) layers(ctx context.Context, image v1.Image) error {
 	layers, err := image.Layers()
 	if err != nil {
 		return err
 	}
-	from := u.mountable(image)
 	for i, l := range layers {
 		size, err := l.Size()
 		if err != nil {
@@ -174,6 +176,10 @@ func (u upload) layers(ctx context.Context, image v1.Image) error {
 		}
 		what := fmt.Sprintf("layer %d of %d", i+1, len(layers))
 		sent := &progress{log: u.log, what: what, total: size}
+		from, err := u.mountable(image, l)
+		if err != nil {
+			return err
+		}
 		there, err := u.layer(ctx, watched{l, sent}, from)
 		switch {
 		case err != nil:
@@ -189,22 +195,41 @@ func (u upload) layers(ctx context.Context, image v1.Image) error {
 	return nil
 }
 
-// mountable is where the registry may have layers of the image's base, nil if
-// it cannot.
-func (u upload) mountable(image v1.Image) name.Reference {
+// mountable is where else the registry may have a layer: with the image's base,
+// or at the gateway's with another image of the store. It is nil if neither could
+// be. Other registries are not asked for more than what was read from them: some
+// refuse everything if one part of a question is about what is not there.
+func (u *upload) mountable(image v1.Image, l v1.Layer) (name.Reference, error) {
 	m, err := image.Manifest()
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	from, err := name.ParseReference(m.Annotations[annotationBaseName])
-	if err != nil || !sameRegistry(from, u.ref) {
-		return nil
+	if err == nil && sameRegistry(from, u.ref) {
+		return from, nil
 	}
-	return from
+	if NamesRegistry(u.name) {
+		return nil, nil
+	}
+	digest, err := l.Digest()
+	if err != nil {
+		return nil, err
+	}
+	others, err := u.images.having(digest)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range others {
+		from, err := name.ParseReference(u.ref.Context().RegistryStr() + "/" + other)
+		if err == nil && !NamesRegistry(other) && from.Context().RepositoryStr() != u.ref.Context().RepositoryStr() {
+			return from, nil
+		}
+	}
+	return nil, nil
 }
 
 // layer reports whether the repository has the layer, and sees that it gets it.
-func (u upload) layer(ctx context.Context, l v1.Layer, from name.Reference) (there bool, err error) {
+func (u *upload) layer(ctx context.Context, l v1.Layer, from name.Reference) (there bool, err error) {
 	digest, err := l.Digest()
 	if err != nil {
 		return false, err

@@ -4,7 +4,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"lofn"
 )
@@ -31,11 +34,14 @@ func (s *Images) sweep() error {
 }
 
 func (s *Images) sweepBefore(limit time.Time) error {
-	used, err := s.used()
-	if err != nil {
+	if err := s.sweepWork(limit.Add(-workGrace)); err != nil {
 		return err
 	}
-	if err := s.sweepWork(limit.Add(-workGrace)); err != nil {
+	if err := s.sweepBases(limit.Add(-baseGrace)); err != nil {
+		return err
+	}
+	used, err := s.used()
+	if err != nil {
 		return err
 	}
 	err = filepath.WalkDir(s.file("blobs"), func(file string, d fs.DirEntry, err error) error {
@@ -70,6 +76,30 @@ func (s *Images) sweepWork(limit time.Time) error {
 		if err := os.RemoveAll(s.file(e.Name())); err != nil {
 			return lofn.Errorf(lofn.Invalid, "image store: %w", err)
 		}
+	}
+	return nil
+}
+
+// baseGrace is how much longer a base image stays that no build stands on.
+const baseGrace = 30 * 24 * time.Hour
+
+// sweepBases forgets base images: archives that have changed since, above all.
+// Images that stand on one have its layers all the same.
+func (s *Images) sweepBases(limit time.Time) error {
+	index, err := s.readIndex()
+	if err != nil {
+		return err
+	}
+	before := len(index.Manifests)
+	index.Manifests = slices.DeleteFunc(index.Manifests, func(d v1.Descriptor) bool {
+		info, err := os.Stat(s.blob(d.Digest))
+		return d.Annotations[annotationBase] != "" && err == nil && info.ModTime().Before(limit)
+	})
+	if len(index.Manifests) == before {
+		return nil
+	}
+	if err := s.writeIndex(index); err != nil {
+		return lofn.Errorf(lofn.Invalid, "image store: %w", err)
 	}
 	return nil
 }

@@ -51,7 +51,6 @@ func Find(arch string, folders ...string) (Binary, error) {
 	}
 	own, err := os.Executable()
 	if err == nil {
-		folders = append(folders, filepath.Dir(own))
 		if b, err := find(filepath.Dir(own), arch); !errors.Is(err, fs.ErrNotExist) {
 			return b, err
 		}

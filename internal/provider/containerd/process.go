@@ -64,6 +64,22 @@ func (p *process) signal(s unix.Signal) {
 
 func (p *process) close() { _ = p.file.Close() }
 
+// catches reports whether the process does something about a signal, as far as
+// can be told.
+func (p *process) catches(s unix.Signal) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(status)) {
+		if mask, ok := strings.CutPrefix(line, "SigCgt:"); ok {
+			n, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err != nil || n&(1<<(s-1)) != 0
+		}
+	}
+	return true
+}
+
 // listening returns the TCP ports, with addresses, on which something in the
 // process's network listens, as far as can be told.
 func (p *process) listening() (ports []string) {

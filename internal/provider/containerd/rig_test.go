@@ -192,7 +192,7 @@ func (r *rig) ensure(fn lofn.Function) {
 }
 
 // patience bounds each wait.
-const patience = time.Minute
+const patience = 40 * time.Second
 
 // until waits for a state of a function's replicas, and returns them.
 func (r *rig) until(ref lofn.Ref, what string, reached func([]lofn.Replica) bool) []lofn.Replica {

@@ -2,12 +2,15 @@ package containerd_test
 
 import (
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
 	"lofn"
 	"lofn/internal/provider/containerd"
 	"lofn/internal/provider/containerd/containerdtest"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // start has a function run and returns its only replica.
@@ -244,4 +247,21 @@ func TestImageWithoutAHealthPathIsReady(t *testing.T) {
 	s := newSite(t)
 	r := newRig(t, s)
 	r.start(r.function(t, ref("plain"), s.push(t, "answer:1", containerdtest.Answer(t)), "HEALTH=404"))
+}
+
+func TestStopDoesNotWaitForWhoCannotHear(t *testing.T) {
+	s := newSite(t)
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Skip("SKIPPED: no /bin/busybox: on Debian, apt install busybox-static")
+	}
+	r := newRig(t, s)
+	// It has no handler for SIGTERM, and as the first process gets none of it.
+	image := containerdtest.Image(t, v1.Config{Entrypoint: []string{"/busybox", "httpd", "-f", "-p", "8080"}},
+		containerdtest.File{Path: "busybox", Mode: 0o755, Content: busybox})
+	fn := r.function(t, ref("deaf"), s.push(t, "deaf:1", image), "write_timeout=1m")
+	r.start(fn)
+	fn.Replicas = 0
+	r.ensure(fn)
+	r.ready(fn.Ref, 0) // sooner than after the minute that it would have
 }

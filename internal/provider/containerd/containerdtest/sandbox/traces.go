@@ -75,7 +75,8 @@ func processes() ([]string, error) {
 		pid, rest, _ := strings.Cut(string(stat), " ")
 		name, state, _ := strings.Cut(rest, ") ")
 		if pid != "1" && !strings.HasPrefix(state, "Z") {
-			all = append(all, "process "+pid+" "+strings.TrimPrefix(name, "("))
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(entry), "cmdline"))
+			all = append(all, "process "+pid+" "+strings.TrimPrefix(name, "(")+": "+strings.ReplaceAll(string(line), "\x00", " "))
 		}
 	}
 	return all, nil
