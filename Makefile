@@ -17,10 +17,10 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 
 DIST := $(foreach target,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64,lofn-$(target)) fwatchdog-linux-amd64 fwatchdog-linux-arm64
 
-.PHONY: FORCE help build watchdogs demo test test-examples check fuzz lint bench bench-change bench-crashes dist clean
+.PHONY: FORCE help build watchdogs demo test test-examples check fuzz lint bench bench-change bench-crashes bench-containers dist clean
 
 help: ## say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: watchdogs ## bin/lofn and bin/fwatchdog; needs nothing but Go
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -73,7 +73,7 @@ lint: ## golangci-lint with .golangci.yml
 	@command -v golangci-lint >/dev/null || { echo "golangci-lint is not installed: https://golangci-lint.run/docs/welcome/install"; exit 1; }
 	golangci-lint run
 
-bench: build ## calls, latency, streams, overload, asynchronous calls, cold calls, deployments, memory, as tables
+bench: build ## calls, latency, streams, overload, asynchronous calls, cold calls, deployments, memory, containers, as tables
 	go run ./bench -lofn bin/lofn $(BENCH)
 
 bench-change: build ## 450,000 calls while replicas come, go and are killed; fails if one of them does
@@ -81,6 +81,9 @@ bench-change: build ## 450,000 calls while replicas come, go and are killed; fai
 
 bench-crashes: build ## 100,000 asynchronous calls while lofn, and a nats-server, is killed 20 times; fails if one is lost
 	go run ./bench -lofn bin/lofn -only crashes $(BENCH)
+
+bench-containers: build ## the part of bench that is about containers; needs root and containerd
+	go run ./bench -lofn bin/lofn -only containers,containercold,containermany,containerchange $(BENCH)
 
 dist: watchdogs $(DIST:%=dist/%) ## reproducible binaries in dist/ with their checksums
 	cd dist && sha256sum $(DIST) | tee sha256sums

@@ -71,6 +71,9 @@ var partImports = map[string][]string{
 	},
 	"internal/provider/mux": {"internal/provider/fleet"},
 
+	// The benchmark starts a containerd as the tests do, and is no test.
+	"internal/provider/containerd/containerdtest": {"internal/provider/containerd/containerdtest/sandbox"},
+
 	"internal/watchdog": {"internal/http1"},
 
 	// Both bring an image here once for all replicas that wait for it.

@@ -42,7 +42,7 @@ func measureCalls(ctx context.Context, p *platform, o options) error {
 		}
 		rows = append(rows, callRows(load.String(), targets, rounds)...)
 	}
-	heading("Calls", "A closed loop of %s; medians of %d rounds of %s for each, in turn. Ratios are medians of the rounds' own; in brackets their range.",
+	heading(p.title("Calls"), "A closed loop of %s; medians of %d rounds of %s for each, in turn. Ratios are medians of the rounds' own; in brackets their range.",
 		"a Go function that answers `ok`, or with what it was sent", o.rounds, o.duration)
 	table(2, rows)
 	return nil

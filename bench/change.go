@@ -49,6 +49,11 @@ func measureChange(ctx context.Context, p *platform, o options) error {
 	if err != nil {
 		return fmt.Errorf("-phases: %w", err)
 	}
+	return p.endureAll(ctx, chosen, o)
+}
+
+// endureAll reports all phases, and fails if a call did in one of them.
+func (p *platform) endureAll(ctx context.Context, chosen []phase, o options) error {
 	victim := lofn.Deployment{Service: "change", Namespace: lofn.DefaultNamespace, Image: p.image}
 	if err := p.Create(ctx, victim); err != nil {
 		return err
@@ -63,10 +68,13 @@ func measureChange(ctx context.Context, p *platform, o options) error {
 		}
 		rows = append(rows, []string{phase.title, did, fmt.Sprint(r.Total()), fmt.Sprint(r.Failed), fmt.Sprintf("%.0f", r.Rate()), micro(r.P50), micro(r.P99), fmt.Sprint(r.Reopened)})
 		failures = append(failures, describeFailures(phase, r)...)
+		if r.Failed > 0 {
+			failures = append(failures, p.complaints(ctx, victim)...)
+		}
 		all.Calls, all.Failed = all.Calls+r.Calls, all.Failed+r.Failed
 		all.Examples = append(all.Examples, r.Examples...)
 	}
-	heading("Calls while things change", "%.0f calls/s of %s are due over %d kept connections, for %s each; the client tries nothing twice. A connection is reopened when the server closed it while there was no call on it.", o.rate, changeWork, changeConnections, o.phase)
+	heading(p.title("Calls while things change"), "%.0f calls/s of %s are due over %d kept connections, for %s each; the client tries nothing twice. A connection is reopened when the server closed it while there was no call on it.", o.rate, changeWork, changeConnections, o.phase)
 	table(2, append(rows, []string{"all", "", fmt.Sprint(all.Total()), fmt.Sprint(all.Failed), "", "", "", ""}))
 	for _, f := range failures {
 		fmt.Println(f)
@@ -114,4 +122,21 @@ func describeFailures(phase phase, r load.Result) []string {
 		lines = append(lines, fmt.Sprintf("  - for example: %s", strings.TrimSpace(example)))
 	}
 	return lines
+}
+
+// mostComplaints bounds them, should every call have one.
+const mostComplaints = 10
+
+// complaints are the last lines that a function's watchdog or the platform has
+// written of errors, as Markdown.
+func (p *platform) complaints(ctx context.Context, d lofn.Deployment) (lines []string) {
+	for m, err := range p.Logs(ctx, lofn.LogQuery{Function: lofn.Ref{Namespace: d.Namespace, Name: d.Service}}) {
+		if err != nil {
+			return append(lines, "  - its log cannot be read: "+err.Error())
+		}
+		if strings.Contains(m.Text, " error") || strings.HasPrefix(m.Text, "lofn: ") {
+			lines = append(lines, fmt.Sprintf("  - %s %s: %s", m.Timestamp.Format(time.StampMicro), m.Instance, m.Text))
+		}
+	}
+	return lines[max(0, len(lines)-mostComplaints):]
 }

@@ -60,7 +60,7 @@ func measureCold(ctx context.Context, p *platform, o options) error {
 func reportCold(all []coldRounds, calls int) {
 	heading("Cold calls", "From a call to a function without a replica to its answer, beside the time from executing the same program bare to its listening; %d of each, in turn. Ratios and differences are of the same round, medians.", calls)
 	rows := [][]string{{"Function", "cold call p50", "p99", "bare exec to listen p50", "p99", "cold ÷ bare", "cold − bare"}}
-	parts := [][]string{{"Function", "wait", "prepare", "exec", "listen", "accept", "the rest"}}
+	parts := [][]string{partNames()}
 	for _, r := range all {
 		rows = append(rows, r.compare())
 		parts = append(parts, r.parts())
@@ -68,6 +68,13 @@ func reportCold(all []coldRounds, calls int) {
 	table(1, rows)
 	fmt.Print("The parts of a cold call as `lofn describe` has them, medians. The rest is what comes before and after the start: to notice the call, and to make it.\n\n")
 	table(1, parts)
+}
+
+// partCount is how many columns of partNames a start has without a call.
+const partCount = 6
+
+func partNames() []string {
+	return []string{"Function", "wait", "prepare", "exec", "listen", "accept", "the rest"}
 }
 
 func (r coldRounds) compare() []string {

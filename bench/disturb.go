@@ -42,7 +42,11 @@ func redeploy(ctx context.Context, p *platform, d lofn.Deployment) (string, erro
 }
 
 func scaleUpAndDown(ctx context.Context, p *platform, d lofn.Deployment) (string, error) {
-	n, err := every(ctx, time.Second, func(n int) error {
+	return scaleEvery(ctx, time.Second, p, d)
+}
+
+func scaleEvery(ctx context.Context, interval time.Duration, p *platform, d lofn.Deployment) (string, error) {
+	n, err := every(ctx, interval, func(n int) error {
 		replicas := []uint64{4, 1}[n%2]
 		return p.Scale(ctx, lofn.Ref{Namespace: d.Namespace, Name: d.Service}, replicas)
 	})

@@ -28,7 +28,7 @@ func measureLatency(ctx context.Context, p *platform, o options) error {
 	if err != nil {
 		return err
 	}
-	heading("Latency at half of peak", "The gateway's peak was %.0f calls/s with %d connections; here %.0f calls/s are due, evenly spaced, and latencies count from when a call was due. Medians of %d rounds of %s for each, in turn; what is added, to direct in the same round.",
+	heading(p.title("Latency at half of peak"), "The gateway's peak was %.0f calls/s with %d connections; here %.0f calls/s are due, evenly spaced, and latencies count from when a call was due. Medians of %d rounds of %s for each, in turn; what is added, to direct in the same round.",
 		peak, connections, plan.Rate, o.rounds, o.duration)
 	rows := [][]string{{"Way", "p50", "p99", "p50 added", "p99 added"}}
 	for i, t := range targets {

@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -35,34 +36,43 @@ type options struct {
 	rate      float64
 
 	asyncGiB, backlogs, crashCalls, kills int
+
+	containers int
 }
 
 // section is one measurement.
 type section struct {
 	name    string
 	measure func(context.Context, *platform, options) error
+	// apart has it made in namespaces of its own, where it starts what it needs
+	// itself and is given no platform.
+	apart bool
 }
 
 // sections are in their order, the quiet ones first. The last two are
 // questions of their own, which make bench-change and make bench-crashes ask.
 var sections = []section{
-	{"calls", measureCalls},
-	{"latency", measureLatency},
-	{"streams", measureStreams},
-	{"overload", measureOverload},
-	{"bodies", alone(measureBodies)},
-	{"async", alone(measureAsync)},
-	{"backlogs", alone(measureBacklogs)},
-	{"cold", measureCold},
-	{"herd", measureHerd},
-	{"step", measureStep},
-	{"functions", measureManyFunctions},
-	{"deployments", measureDeployments},
-	{"change", measureChange},
-	{"crashes", alone(measureCrashes)},
+	{name: "calls", measure: measureCalls},
+	{name: "latency", measure: measureLatency},
+	{name: "streams", measure: measureStreams},
+	{name: "overload", measure: measureOverload},
+	{name: "bodies", measure: alone(measureBodies)},
+	{name: "async", measure: alone(measureAsync)},
+	{name: "backlogs", measure: alone(measureBacklogs)},
+	{name: "cold", measure: measureCold},
+	{name: "herd", measure: measureHerd},
+	{name: "step", measure: measureStep},
+	{name: "functions", measure: measureManyFunctions},
+	{name: "deployments", measure: measureDeployments},
+	{name: "containers", measure: contained(calledContainers), apart: true},
+	{name: "containercold", measure: contained(measureContainerCold), apart: true},
+	{name: "containermany", measure: contained(measureManyContainers), apart: true},
+	{name: "containerchange", measure: contained(measureContainerChange), apart: true},
+	{name: "change", measure: measureChange},
+	{name: "crashes", measure: alone(measureCrashes)},
 }
 
-const everyday = "calls,latency,streams,overload,bodies,async,backlogs,cold,herd,step,functions,deployments"
+const everyday = "calls,latency,streams,overload,bodies,async,backlogs,cold,herd,step,functions,deployments,containers,containercold,containermany,containerchange"
 
 func main() {
 	var o options
@@ -84,6 +94,7 @@ func main() {
 	flag.IntVar(&o.backlogs, "backlogs", 200, "backlogs: how many functions have calls to be made at once")
 	flag.IntVar(&o.crashCalls, "crash-calls", 100_000, "crashes: how many calls are accepted")
 	flag.IntVar(&o.kills, "kills", 20, "crashes: how often something is killed meanwhile")
+	flag.IntVar(&o.containers, "containers", 200, "containermany: how many are to be up at once")
 	flag.Parse()
 	if flag.Arg(0) == serveJetStream {
 		if err := runJetStream(flag.Arg(1), flag.Arg(2)); err != nil {
@@ -95,16 +106,32 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+		if !errors.Is(err, errTold) {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
 		os.Exit(1)
 	}
 }
+
+// errTold is of the program in its namespaces, which has said what it is.
+var errTold = errors.New("a measurement in namespaces of its own failed")
 
 func run(ctx context.Context, o options) error {
 	chosen, err := choose(sections, func(s section) string { return s.name }, o.only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
+	together := slices.DeleteFunc(slices.Clone(chosen), func(s section) bool { return s.apart })
+	if len(together) > 0 && !isApart() {
+		if err := measureTogether(ctx, together, o); err != nil {
+			return err
+		}
+	}
+	return measureApart(ctx, slices.DeleteFunc(chosen, func(s section) bool { return !s.apart }), o)
+}
+
+// measureTogether makes measurements of one platform.
+func measureTogether(ctx context.Context, chosen []section, o options) error {
 	p, err := startPlatform(ctx, o.lofn)
 	if err != nil {
 		return err
@@ -113,6 +140,32 @@ func run(ctx context.Context, o options) error {
 	if err := describeMachine(ctx, p); err != nil {
 		return err
 	}
+	return measureAll(ctx, p, chosen, o)
+}
+
+// measureApart makes measurements in namespaces of this program's own, if there
+// can be any.
+func measureApart(ctx context.Context, chosen []section, o options) error {
+	if len(chosen) == 0 {
+		return nil
+	}
+	status, missing := apart(func() int {
+		if err := measureAll(ctx, nil, chosen, o); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			return 1
+		}
+		return 0
+	})
+	if missing != "" {
+		fmt.Printf("Containers are not measured: %s.\n\n", missing)
+	}
+	if status != 0 {
+		return errTold
+	}
+	return nil
+}
+
+func measureAll(ctx context.Context, p *platform, chosen []section, o options) error {
 	for _, s := range chosen {
 		if err := s.measure(ctx, p, o); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)

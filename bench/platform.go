@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,6 +49,13 @@ type platform struct {
 	image string
 	// startup is how long it took until it served for the first time.
 	startup time.Duration
+	// flags are those of serve, build those of up, besides what all have.
+	flags, build []string
+	// box is where its containers are, nil if it has none, in a namespace of
+	// containerd.
+	box       *box
+	namespace string
+	subnet    netip.Prefix
 }
 
 // alone has a section measured on a platform of its own, so that it finds
@@ -63,37 +71,39 @@ func alone(measure func(context.Context, *platform, options) error) func(context
 	}
 }
 
-func startPlatform(ctx context.Context, binary string) (p *platform, err error) {
+func startPlatform(ctx context.Context, binary string) (*platform, error) {
+	p := &platform{}
+	return p, p.open(ctx, binary)
+}
+
+// open starts the platform, and deploys the function. If it fails the platform
+// is stopped.
+func (p *platform) open(ctx context.Context, binary string) (err error) {
 	binary, err = filepath.Abs(binary)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p = &platform{}
 	if p.dir, err = os.MkdirTemp("", "lofn-bench-"); err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if err != nil {
 			p.stop()
 		}
 	}()
-	listen, err := freeAddress()
-	if err != nil {
-		return nil, err
+	for _, address := range []*string{&p.address, &p.metrics} {
+		if *address, err = freeAddress(); err != nil {
+			return err
+		}
 	}
-	metrics, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	p.address, p.url, p.metrics = listen, "http://"+listen, metrics
-	p.data = filepath.Join(p.dir, "data")
+	p.url, p.data = "http://"+p.address, filepath.Join(p.dir, "data")
 	if err := p.start(binary); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.connect(ctx, filepath.Join(p.data, "secrets")); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, tail(p.logFile()))
+		return fmt.Errorf("%w\n%s", err, tail(p.logFile()))
 	}
-	return p, p.deployBench(ctx)
+	return p.deployBench(ctx)
 }
 
 // start executes the program, with more arguments than it always has.
@@ -103,7 +113,8 @@ func (p *platform) start(binary string, more ...string) error {
 		return err
 	}
 	defer log.Close()
-	p.process = exec.Command(binary, append([]string{"serve", "--listen", p.address, "--metrics-listen", p.metrics, "--data", p.data}, more...)...)
+	always := append([]string{"serve", "--listen", p.address, "--metrics-listen", p.metrics, "--data", p.data}, p.flags...)
+	p.process = exec.Command(binary, append(always, more...)...)
 	p.process.Stdout, p.process.Stderr = log, log
 	return p.process.Start()
 }
@@ -181,9 +192,15 @@ func (p *platform) connect(ctx context.Context, secrets string) error {
 	return p.lofn(ctx, bytes.NewReader(password), "login", "--password-stdin")
 }
 
+// What the function is built with.
+const (
+	benchLanguage = "golang-middleware"
+	benchModule   = "module handler/function\n\ngo 1.22\n"
+)
+
 // deployBench builds and deploys the function as a user does.
 func (p *platform) deployBench(ctx context.Context) error {
-	status, err := p.up(ctx, benchRef(), "golang-middleware", map[string]string{"handler.go": handler, "go.mod": "module handler/function\n\ngo 1.22\n"})
+	status, err := p.up(ctx, benchRef(), benchLanguage, map[string]string{"handler.go": handler, "go.mod": benchModule})
 	p.image = status.Image
 	return err
 }
@@ -205,7 +222,7 @@ func (p *platform) up(ctx context.Context, ref lofn.Ref, language string, files 
 			return lofn.FunctionStatus{}, err
 		}
 	}
-	if err := p.lofn(ctx, nil, "up", "-f", stack); err != nil {
+	if err := p.lofn(ctx, nil, append([]string{"up", "-f", stack}, p.build...)...); err != nil {
 		return lofn.FunctionStatus{}, err
 	}
 	return p.ready(ctx, ref, 1)
@@ -232,14 +249,20 @@ func (p *platform) lofn(ctx context.Context, stdin *bytes.Reader, args ...string
 
 // ready waits until a function has so many available replicas.
 func (p *platform) ready(ctx context.Context, ref lofn.Ref, replicas uint64) (lofn.FunctionStatus, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	return p.readyWithin(ctx, ref, replicas, time.Minute, 2*time.Millisecond)
+}
+
+// readyWithin is ready with a limit, and looks as often as given: each look is
+// work for the platform, the more so the more replicas there are.
+func (p *platform) readyWithin(ctx context.Context, ref lofn.Ref, replicas uint64, limit, often time.Duration) (lofn.FunctionStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		status, err := p.Function(ctx, ref)
 		if err != nil || status.AvailableReplicas == replicas {
 			return status, err
 		}
-		if err := pause(ctx, 2*time.Millisecond); err != nil {
+		if err := pause(ctx, often); err != nil {
 			return status, fmt.Errorf("%s has %d of %d replicas: %w", ref, status.AvailableReplicas, replicas, err)
 		}
 	}
@@ -292,6 +315,7 @@ func (p *platform) stop() {
 			_ = pause(context.Background(), 50*time.Millisecond)
 		}
 	}
+	p.clear()
 	_ = os.RemoveAll(p.dir)
 }
 

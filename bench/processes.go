@@ -115,7 +115,7 @@ func servingAt(data string) ([]int, error) {
 		arguments := strings.Split(string(text), "\x00")
 		return err != nil || len(arguments) < 2 || arguments[1] != "serve" || !slices.Contains(arguments, data)
 	})
-	slices.SortFunc(all, func(a, b process) int { return cmp.Or(cmp.Compare(a.started, b.started), a.pid-b.pid) })
+	slices.SortFunc(all, byStart)
 	pids := make([]int, len(all))
 	for i, p := range all {
 		pids[i] = p.pid
@@ -124,22 +124,30 @@ func servingAt(data string) ([]int, error) {
 }
 
 // pidsOf returns the processes of an instance, which tell by their environment
-// what they belong to.
+// what they belong to. Those that started first are first: the others are
+// theirs.
 func pidsOf(id string) (pids []int, err error) {
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	all, err := allProcesses()
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range environs {
-		environ, err := os.ReadFile(path)
-		if err != nil || !slices.Contains(strings.Split(string(environ), "\x00"), "LOFN_INSTANCE="+id) {
-			continue // another's, or it has ended
+	slices.SortFunc(all, byStart)
+	for _, p := range all {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.pid))
+		if err == nil && slices.Contains(strings.Split(string(environ), "\x00"), "LOFN_INSTANCE="+id) {
+			pids = append(pids, p.pid)
 		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			return pids, err
-		}
-		pids = append(pids, pid)
 	}
 	return pids, nil
+}
+
+func byStart(a, b process) int { return cmp.Or(cmp.Compare(a.started, b.started), a.pid-b.pid) }
+
+// programOf is the name of the program that a process runs.
+func programOf(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }

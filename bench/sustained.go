@@ -105,17 +105,41 @@ func (p *platform) effort(ctx context.Context) (e effort, err error) {
 	if e.processor, err = processorTimeOf(serving[len(serving)-1]); err != nil {
 		return e, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.metrics+"/metrics", nil)
+	text, err := p.allMetrics(ctx)
 	if err != nil {
 		return e, err
+	}
+	e.starts, err = countStarts(strings.NewReader(text))
+	return e, err
+}
+
+// allMetrics returns the platform's metrics as it has them.
+func (p *platform) allMetrics(ctx context.Context) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.metrics+"/metrics", nil)
+	if err != nil {
+		return "", err
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return e, err
+		return "", err
 	}
 	defer answer.Body.Close()
-	e.starts, err = countStarts(answer.Body)
-	return e, err
+	text, err := io.ReadAll(answer.Body)
+	return string(text), err
+}
+
+// metric returns the value of one, which has the name and labels.
+func (p *platform) metric(ctx context.Context, name string) (float64, error) {
+	text, err := p.allMetrics(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("the platform has no metric %s", name)
 }
 
 // countStarts adds up how many replicas of all functions got ready.

@@ -12,7 +12,8 @@ import (
 
 // ways lead to the same replica of the function: directly, through nginx if
 // there is one, and through the gateway. All are TCP to the client; nginx and
-// the gateway go on over the function's Unix socket.
+// the gateway go on over the function's Unix socket, or to the port that a
+// container has.
 type ways struct {
 	direct  string // address
 	nginx   *nginx // nil if it is not installed
@@ -29,15 +30,17 @@ func openWays(ctx context.Context, p *platform) (*ways, error) {
 		return nil, fmt.Errorf("the platform lists %s of %s, instead of one", counted(len(status.Instances), "instance"), benchRef())
 	}
 	w := &ways{gateway: p.address}
-	if w.direct, err = p.get(ctx, "/function/bench/listen"); err != nil || w.direct == "" {
-		return nil, fmt.Errorf("the function does not listen on a port: %w", err)
-	}
 	server := status.Instances[0].Address
 	if status.Instances[0].Network == "unix" {
+		if w.direct, err = p.get(ctx, "/function/bench/listen"); err != nil || w.direct == "" {
+			return nil, fmt.Errorf("the function does not listen on a port: %w", err)
+		}
 		if server, err = p.socket(status.Instances[0]); err != nil {
 			return nil, err
 		}
 		server = "unix:" + server
+	} else {
+		w.direct = server
 	}
 	if w.nginx, err = startNginx(ctx, p.dir, server); err != nil {
 		return nil, err

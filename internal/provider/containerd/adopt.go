@@ -224,7 +224,7 @@ func (p *Provider) sweep(ctx context.Context) error {
 			failures = append(failures, p.sweepOne(ctx, r.ID))
 		}
 	}
-	failures = append(failures, p.sweepSnapshots(ctx), p.sweepFiles(p.file(containersName)), p.sweepFiles(p.config.Dir))
+	failures = append(failures, p.sweepShims(), p.sweepSnapshots(ctx), p.sweepFiles(p.file(containersName)), p.sweepFiles(p.config.Dir))
 	used := make(map[string]bool)
 	for _, c := range p.all() {
 		used[c.network.ID()] = true
@@ -240,6 +240,25 @@ func (p *Provider) sweepOne(ctx context.Context, id string) error {
 	err := p.daemon.raze(ctx, id)
 	if errdefs.IsNotFound(err) {
 		return nil
+	}
+	return err
+}
+
+// sweepShims ends the shims of containers that are not there: those of which
+// there is a folder, so that they were this platform's.
+func (p *Provider) sweepShims() error {
+	lost := make(map[string]bool)
+	entries, err := os.ReadDir(p.file(containersName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if !p.known(e.Name()) {
+			lost[e.Name()] = true
+		}
+	}
+	if len(lost) > 0 {
+		err = errors.Join(err, p.daemon.reap(func(id string) bool { return lost[id] }))
 	}
 	return err
 }

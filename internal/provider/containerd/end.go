@@ -112,6 +112,9 @@ func (c *container) remove(ctx context.Context) error {
 	c.lastWords(false)
 	if c.process != nil {
 		c.process.close()
+	} else if err := c.p.daemon.reap(func(id string) bool { return id == c.id }); err != nil {
+		// It was being made when containerd was killed, or so.
+		return err
 	}
 	c.network.Release(ctx)
 	err := errors.Join(os.RemoveAll(c.p.dirOf(c.id)), os.RemoveAll(c.tmp()))

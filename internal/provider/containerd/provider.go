@@ -55,7 +55,7 @@ type Provider struct {
 // New returns a provider that knows the containers which an earlier one with
 // the same RunDir left in service: they are adopted when their function is
 // ensured. Errors say what is missing on the machine.
-func New(ctx context.Context, c Config) (_ *Provider, err error) {
+func New(ctx context.Context, c Config) (*Provider, error) {
 	p := &Provider{
 		config: c.withDefaults(), meter: fleet.NewMeter(), buffers: fleet.NewBuffers(),
 		probe:      &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
@@ -63,22 +63,18 @@ func New(ctx context.Context, c Config) (_ *Provider, err error) {
 	}
 	p.life, p.end = context.WithCancel(context.Background())
 	p.spares = newSpares(p)
-	defer func() {
-		if err != nil {
-			p.end()
-		}
-	}()
+	var err error
 	if p.daemon, err = dial(ctx, c.Socket, c.Namespace); err != nil {
 		return nil, err
-	}
-	if err := p.open(ctx); err != nil {
-		return nil, errors.Join(err, p.daemon.client.Close())
 	}
 	p.Fleet = fleet.New(fleet.Config{
 		Starter: starter{p}, Drain: p.drain, Name: p.spares.name, Forgo: p.spares.forgo, Survivors: p.claim,
 		MaxStarts: c.MaxStarts, Started: c.Started, Log: p.config.Log,
 		Failed: func(fn lofn.Ref, id, reason string) { c.Logs.Append(fn, id, "lofn: "+reason) },
 	})
+	if err := p.open(ctx); err != nil {
+		return nil, errors.Join(err, p.release(ctx))
+	}
 	p.background.Go(p.watchMemory)
 	return p, nil
 }
@@ -189,7 +185,11 @@ func (p *Provider) release(ctx context.Context) error {
 	p.background.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTime)
 	defer cancel()
-	return errors.Join(p.networks.Close(ctx), p.daemon.client.Close())
+	var err error
+	if p.networks != nil {
+		err = p.networks.Close(ctx)
+	}
+	return errors.Join(err, p.daemon.client.Close())
 }
 
 // all returns the containers that there are.
@@ -238,10 +238,13 @@ func (p *Provider) awaitGone(ctx context.Context, id string) error {
 	}
 	select {
 	case <-before.gone:
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if p.known(id) {
+		return errors.New("what is left of its last container cannot be cleared away yet: is containerd well?")
+	}
+	return nil
 }
 
 // drain marks the replica before it waits.

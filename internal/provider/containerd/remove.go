@@ -40,5 +40,5 @@ func (p *Provider) razeAll(ctx context.Context) error {
 	for _, r := range records {
 		failures = append(failures, p.sweepOne(ctx, r.ID))
 	}
-	return errors.Join(append(failures, p.sweepSnapshots(ctx))...)
+	return errors.Join(append(failures, p.sweepShims(), p.sweepSnapshots(ctx))...)
 }

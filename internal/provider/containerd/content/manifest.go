@@ -94,8 +94,12 @@ func (w *whole) describe() lofn.Image {
 	}
 }
 
-// suits reports whether containers of this machine can run an image.
+// suits reports whether containers of this machine can run an image. One for
+// processes has other needs, and whoever runs those knows them.
 func suits(name string, image lofn.Image) error {
+	if image.Labels[lofn.LabelRuntime] == lofn.RuntimeHost {
+		return nil
+	}
 	// What an image does not say cannot be wrong.
 	os, arch := image.OS, image.Architecture
 	fits := (os == "" || os == runtime.GOOS) && (arch == "" || arch == runtime.GOARCH)

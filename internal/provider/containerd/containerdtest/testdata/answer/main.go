@@ -1,5 +1,6 @@
 // Answer is a function for tests, with no watchdog in front of it. It listens
-// on port 8080, has the watchdog's health path, and does what paths say:
+// on port 8080, or as a process on the socket that it is given, has the
+// watchdog's health path, and does what paths say:
 //
 //	/env/NAME    the variable
 //	/file/PATH   the content of a file, or why it cannot be had
@@ -20,6 +21,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -93,11 +95,23 @@ func main() {
 		defer cancel()
 		_ = server.Shutdown(ctx)
 	}()
-	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+	if err := listenAndServe(server); err != http.ErrServerClosed {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 	<-ended
+}
+
+func listenAndServe(server *http.Server) error {
+	socket := os.Getenv("LOFN_SOCKET")
+	if socket == "" {
+		return server.ListenAndServe()
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	return server.Serve(l)
 }
 
 func show(w http.ResponseWriter, path string) {

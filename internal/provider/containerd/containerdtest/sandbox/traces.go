@@ -1,22 +1,20 @@
-package containerdtest
+package sandbox
 
 import (
-	"errors"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 )
 
-// CgroupParent is where the control groups of tests are to be. Several packages
-// are tested at once, each with a parent of its own.
+// CgroupParent is where the control groups of the program are to be. Several
+// sandboxes may be there at once, each with a parent of its own.
 func CgroupParent() string { return "/lofn-test-" + os.Getenv(envRun) }
 
-// traces lists what tests could leave behind: mounts, network interfaces,
+// traces lists what a program could leave behind: mounts, network interfaces,
 // control groups and processes.
 func traces() ([]string, error) {
 	var all []string
@@ -77,7 +75,8 @@ func processes() ([]string, error) {
 		pid, rest, _ := strings.Cut(string(stat), " ")
 		name, state, _ := strings.Cut(rest, ") ")
 		if pid != "1" && !strings.HasPrefix(state, "Z") {
-			all = append(all, "process "+pid+" "+strings.TrimPrefix(name, "("))
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(entry), "cmdline"))
+			all = append(all, "process "+pid+" "+strings.TrimPrefix(name, "(")+": "+strings.ReplaceAll(string(line), "\x00", " "))
 		}
 	}
 	return all, nil
@@ -109,7 +108,7 @@ func remains(before []string) ([]string, error) {
 	}
 }
 
-// removeParents removes the groups that held those of the tests.
+// removeParents removes the groups that held those of the program.
 func removeParents() error {
 	roots, err := filepath.Glob("/sys/fs/cgroup/*" + CgroupParent())
 	for _, root := range append(roots, "/sys/fs/cgroup"+CgroupParent()) {
@@ -118,18 +117,4 @@ func removeParents() error {
 		}
 	}
 	return err
-}
-
-// ReadCgroup returns what a file of a control group says: of the group's own
-// hierarchy where there is one for the controller, else of the only one.
-func ReadCgroup(t testing.TB, controller, group, file string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", controller, group, file))
-	if errors.Is(err, fs.ErrNotExist) {
-		text, err = os.ReadFile(filepath.Join("/sys/fs/cgroup", group, file))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(text))
 }
