@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -50,8 +49,8 @@ func (n *netns) make() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return err
 	}
-	if output, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, output)
+	if err := sandbox.Up("lo"); err != nil {
+		return err
 	}
 	if err := os.WriteFile(n.path, nil, 0o600); err != nil {
 		return err

@@ -54,7 +54,11 @@ func (l *loop) prepare(c *conn, family int, address unix.Sockaddr) error {
 	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}
-	if err := unix.Connect(c.fd, address); err != nil {
+	err := unix.Connect(c.fd, address)
+	if errors.Is(err, unix.EINTR) {
+		err = awaitConnected(c.fd)
+	}
+	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	if family != unix.AF_UNIX {
@@ -70,6 +74,29 @@ func (l *loop) prepare(c *conn, family int, address unix.Sockaddr) error {
 		return fmt.Errorf("epoll: %w", err)
 	}
 	return nil
+}
+
+// awaitConnected waits for a connection that is under way: a signal, of which
+// the Go runtime sends some to its own threads, ends the wait in Connect and not
+// the connecting.
+func awaitConnected(fd int) error {
+	events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	for {
+		n, err := unix.Poll(events, int(patience.Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return err
+		case n == 0:
+			return unix.ETIMEDOUT
+		}
+		code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && code != 0 {
+			err = unix.Errno(code)
+		}
+		return err
+	}
 }
 
 func (t Target) sockaddr() (family int, address unix.Sockaddr, err error) {

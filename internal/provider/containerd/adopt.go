@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/containerd/errdefs"
 
 	"lofn"
@@ -85,6 +86,11 @@ func (c *container) attach(ctx context.Context, r containers.Container, pid int)
 	if c.network, err = c.p.networks.Adopt(r.Labels[labelNetwork]); err != nil {
 		return err
 	}
+	var spec oci.Spec
+	if err = json.Unmarshal(r.Spec.GetValue(), &spec); err != nil || spec.Process == nil {
+		return errors.Join(errors.New("its description cannot be read"), err)
+	}
+	c.env = spec.Process.Env
 	if c.process, err = openProcess(pid); err != nil {
 		return err
 	}

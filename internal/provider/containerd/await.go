@@ -30,7 +30,7 @@ func (c *container) await(ctx context.Context) error {
 	}
 	c.startup.Listen = time.Since(began)
 	began = time.Now()
-	err := c.until(limited, began, c.healthy)
+	err := c.until(limited, began, c.serves)
 	if err != nil {
 		return c.late(ctx, err, func() error { return err })
 	}
@@ -94,6 +94,15 @@ func (c *container) unheard() error {
 		return fmt.Errorf("nothing listens on port %s of all its addresses, but on %s: functions must listen on 0.0.0.0:%s, or have a watchdog that does", functionPort, strings.Join(ports, ", "), functionPort)
 	}
 	return fmt.Errorf("nothing listens on port %s, nor on any other", functionPort)
+}
+
+// serves looks whether the container is well, and what its watchdog passes calls
+// to is there.
+func (c *container) serves(ctx context.Context) error {
+	if err := c.healthy(ctx); err != nil {
+		return err
+	}
+	return c.upstream()
 }
 
 // healthy asks the container. One that has no such path is well: not every

@@ -22,11 +22,13 @@ import (
 // container is one container, from when its making begins until nothing is left
 // of it. It has been made when its first process exists and waits to be started.
 type container struct {
-	p       *Provider
-	id      string
-	fn      lofn.Function
-	wants   lofn.Container
-	image   content.Image
+	p     *Provider
+	id    string
+	fn    lofn.Function
+	wants lofn.Container
+	image content.Image
+	// env is what its first process has.
+	env     []string
 	network *network.Network
 	group   *cgroup.Group
 	// process is nil until there is one.
@@ -138,6 +140,7 @@ func (c *container) record(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("its description: %w", err)
 	}
+	c.env = spec.Process.Env
 	if r.Spec, err = typeurl.MarshalAny(spec); err != nil {
 		return err
 	}

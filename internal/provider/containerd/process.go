@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -83,6 +84,22 @@ func (p *process) catches(s unix.Signal) bool {
 // listening returns the TCP ports, with addresses, on which something in the
 // process's network listens, as far as can be told.
 func (p *process) listening() (ports []string) {
+	for _, socket := range p.sockets() {
+		ports = append(ports, endpointOf(socket))
+	}
+	return ports
+}
+
+// listensOn reports whether something in the process's network listens on a TCP
+// port, at any address.
+func (p *process) listensOn(port uint16) bool {
+	suffix := fmt.Sprintf(":%04X", port)
+	return slices.ContainsFunc(p.sockets(), func(socket string) bool { return strings.HasSuffix(socket, suffix) })
+}
+
+// sockets returns the address and port, as the kernel writes them, of what
+// listens in the process's network.
+func (p *process) sockets() (list []string) {
 	for _, table := range []string{"tcp", "tcp6"} {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", p.pid, table))
 		if err != nil {
@@ -90,11 +107,11 @@ func (p *process) listening() (ports []string) {
 		}
 		for line := range strings.Lines(string(text)) {
 			if fields := strings.Fields(line); len(fields) > 3 && fields[3] == stateListen {
-				ports = append(ports, endpointOf(fields[1]))
+				list = append(list, fields[1])
 			}
 		}
 	}
-	return ports
+	return list
 }
 
 // stateListen is TCP_LISTEN in the kernel's tables (include/net/tcp_states.h).

@@ -25,6 +25,8 @@ type spares struct {
 	// promised are the spares whose ID a replica has got and which will be taken.
 	promised map[string]*container
 	paused   bool
+	// last is when something was started.
+	last time.Time
 	// making is nil unless one is being made; cancel gives that up, and making is
 	// closed when it has ended.
 	making chan struct{}
@@ -69,6 +71,7 @@ func (s *spares) want(fn lofn.Function) {
 func (s *spares) used(fn lofn.Function) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.last = time.Now()
 	if place := s.places[fn.Ref]; place != nil {
 		s.wanted.MoveToFront(place)
 		place.Value.(*spare).tried = false
@@ -92,6 +95,7 @@ func (s *spares) drop(ref lofn.Ref) {
 func (s *spares) name(fn lofn.Function) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.last = time.Now()
 	if place := s.places[fn.Ref]; place != nil {
 		w := place.Value.(*spare)
 		if c := w.c; c != nil && w.fn.Generation == fn.Generation && !c.ended() {
@@ -195,27 +199,20 @@ func (s *spares) resume() {
 	s.next()
 }
 
-// quiet is how long nothing must have been asked before a spare is made: what
-// has just started shall have the processors to itself.
+// quiet is how long nothing must have been started before a spare is made: what
+// starts shall have the processors to itself.
 const quiet = 250 * time.Millisecond
 
-// next has the next spare made that is lacking, and ends those that are too
-// many. It is called with the lock held.
+// next has spares made if some are lacking. It is called with the lock held.
 func (s *spares) next() {
-	if s.paused || s.making != nil || s.p.life.Err() != nil {
+	if s.paused || s.making != nil || s.p.life.Err() != nil || s.lacking() == nil {
 		return
 	}
-	w := s.lacking()
-	if w == nil {
-		return
-	}
-	w.tried = true
 	ctx, cancel := context.WithCancel(s.p.life)
 	s.making, s.cancel = make(chan struct{}), cancel
-	fn := w.fn
 	s.p.background.Go(func() {
 		defer cancel()
-		s.make(ctx, w, fn)
+		s.make(ctx)
 	})
 }
 
@@ -237,15 +234,13 @@ func (s *spares) lacking() (lacks *spare) {
 	return lacks
 }
 
-// make makes a container for the function, after a while.
-func (s *spares) make(ctx context.Context, w *spare, fn lofn.Function) {
+// make makes a container for the function that lacks one, when it is quiet.
+func (s *spares) make(ctx context.Context) {
+	w, fn := s.choose(ctx)
 	var c *container
-	var err error
-	select {
-	case <-time.After(quiet):
+	err := ctx.Err()
+	if w != nil {
 		c, err = s.p.make(ctx, fn, newID(fn), func(string) {})
-	case <-ctx.Done():
-		err = ctx.Err()
 	}
 	if err != nil && ctx.Err() == nil {
 		s.p.config.Log.Debug("no container waits for a function", "function", fn.Ref, "reason", err)
@@ -254,15 +249,45 @@ func (s *spares) make(ctx context.Context, w *spare, fn lofn.Function) {
 	defer s.mu.Unlock()
 	close(s.making)
 	s.making = nil
-	place := s.places[fn.Ref]
 	switch {
-	case err != nil && ctx.Err() != nil:
-		w.tried = false
+	case w == nil:
 	case err != nil:
-	case ctx.Err() != nil, place == nil, place.Value != w, w.fn.Generation != fn.Generation:
+		w.tried = ctx.Err() == nil
+	case ctx.Err() != nil || !s.lacks(w, fn):
 		c.kill()
 	default:
 		w.c = c
 	}
 	s.next()
+}
+
+// choose waits until it is quiet, and returns the function that lacks a spare
+// most then; nil if none does, or ctx ended.
+func (s *spares) choose(ctx context.Context) (*spare, lofn.Function) {
+	for {
+		s.mu.Lock()
+		rest := quiet - time.Since(s.last)
+		if rest <= 0 || ctx.Err() != nil {
+			break
+		}
+		s.mu.Unlock()
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+		}
+	}
+	defer s.mu.Unlock()
+	w := s.lacking()
+	if w == nil || ctx.Err() != nil {
+		return nil, lofn.Function{}
+	}
+	w.tried = true
+	return w, w.fn
+}
+
+// lacks reports whether the spare is still what is wanted of the function. It is
+// called with the lock held.
+func (s *spares) lacks(w *spare, fn lofn.Function) bool {
+	place := s.places[fn.Ref]
+	return place != nil && place.Value == w && w.fn.Generation == fn.Generation
 }

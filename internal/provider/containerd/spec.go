@@ -92,9 +92,10 @@ func (c *container) environment() []string {
 		// later that a caller has left, and refuse the next call.
 		env[lofn.EnvMaxInflight] = "0"
 	}
-	if _, set := env[envPrefixLogs]; !set && !slices.ContainsFunc(c.image.Env, func(pair string) bool { return strings.HasPrefix(pair, envPrefixLogs+"=") }) {
-		// The log keeps the time and the instance of each line.
-		env[envPrefixLogs] = "false"
+	for name, value := range watchdogDefaults() {
+		if _, set := env[name]; !set && !c.imageSets(name) {
+			env[name] = value
+		}
 	}
 	env[lofn.EnvName], env[lofn.EnvNamespace] = c.fn.Name, c.fn.Namespace
 	env["LOFN_INSTANCE"] = c.id
@@ -106,8 +107,22 @@ func (c *container) environment() []string {
 	return pairs
 }
 
-// envPrefixLogs has the watchdogs write the time before each line.
-const envPrefixLogs = "prefix_logs"
+// watchdogDefaults are values for variables of the watchdogs that neither the
+// function nor its image sets.
+func watchdogDefaults() map[string]string {
+	return map[string]string{
+		// The log keeps the time and the instance of each line.
+		"prefix_logs": "false",
+		// How long to stay up after SIGTERM, so that others see that it leaves. The
+		// gateway knows before the signal is sent. OpenFaaS' watchdogs never end
+		// with 0.
+		"healthcheck_interval": "1ms",
+	}
+}
+
+func (c *container) imageSets(name string) bool {
+	return slices.ContainsFunc(c.image.Env, func(pair string) bool { return strings.HasPrefix(pair, name+"=") })
+}
 
 // mounts are what a container has besides the files of its image.
 func (c *container) mounts() []specs.Mount {

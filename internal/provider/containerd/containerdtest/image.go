@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -20,10 +21,25 @@ import (
 
 // File is one file of an image.
 type File struct {
-	// Path has no slash at its beginning.
+	// Path has no slash at its beginning. With one at its end it is a folder.
 	Path    string
 	Mode    int64
 	Content []byte
+	// Link is the target of a symbolic link, which has no Content.
+	Link string
+	// UID and GID are who owns it.
+	UID, GID int
+}
+
+func (f File) header() *tar.Header {
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Mode: f.Mode, Size: int64(len(f.Content)), Uid: f.UID, Gid: f.GID}
+	switch {
+	case f.Link != "":
+		h.Typeflag, h.Linkname = tar.TypeSymlink, f.Link
+	case strings.HasSuffix(f.Path, "/"):
+		h.Typeflag = tar.TypeDir
+	}
+	return h
 }
 
 // Image returns an image for this machine with one layer that holds the files,
@@ -34,11 +50,12 @@ func Image(t testing.TB, config v1.Config, files ...File) v1.Image {
 	w := tar.NewWriter(&b)
 	dirs := map[string]bool{".": true}
 	for _, f := range files {
-		for dir := filepath.Dir(f.Path); !dirs[dir]; dir = filepath.Dir(dir) {
+		for dir := filepath.Dir(strings.TrimSuffix(f.Path, "/")); !dirs[dir]; dir = filepath.Dir(dir) {
 			dirs[dir] = true
 			write(t, w, &tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}, nil)
 		}
-		write(t, w, &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Mode: f.Mode, Size: int64(len(f.Content))}, f.Content)
+		write(t, w, f.header(), f.Content)
+		dirs[strings.TrimSuffix(f.Path, "/")] = true
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

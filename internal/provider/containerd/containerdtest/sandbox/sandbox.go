@@ -141,11 +141,11 @@ func prepare() error {
 			return fmt.Errorf("%s: %w", at.path, err)
 		}
 	}
-	return up("lo")
+	return Up("lo")
 }
 
-// up switches a network interface on.
-func up(name string) error {
+// Up switches on an interface of the network that the calling thread is in.
+func Up(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		return err
