@@ -94,6 +94,14 @@ func (d *daemon) check(ctx context.Context, socket string) error {
 	return nil
 }
 
+// answers reports whether containerd is there.
+func (d *daemon) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	_, err := d.client.Version(ctx)
+	return err == nil
+}
+
 // newEnough reads versions such as "1.6.20~ds1" and "v2.1.0".
 func newEnough(version string) bool {
 	first, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")

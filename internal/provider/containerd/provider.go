@@ -275,6 +275,10 @@ func (p *Provider) watchMemory() {
 			return
 		}
 		p.config.Log.Debug("lost containerd's events, listening again", "error", err)
+		if p.daemon.answers(p.life) {
+			// It was away, which what failed meanwhile must not pay for.
+			p.Retry(func(lofn.Function) bool { return true })
+		}
 	}
 }
 
@@ -325,9 +329,16 @@ func (s starter) Start(ctx context.Context, fn lofn.Function, id string, progres
 	}
 	if err := c.start(ctx); err != nil {
 		c.kill()
-		<-c.gone
+		select {
+		case <-c.gone:
+		case <-time.After(tellTime): // without containerd nothing can be cleared away
+		}
 		return nil, err
 	}
 	s.spares.used(fn)
 	return c, nil
 }
+
+// tellTime is how long it may go untold why a replica does not start, for the
+// sake of clearing it away first.
+const tellTime = 2 * time.Second
