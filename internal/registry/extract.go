@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path"
 	"strings"
@@ -69,10 +70,18 @@ func entryError(name string, err error) error {
 
 // onDisk reports whether err comes from writing files.
 func onDisk(err error) bool {
+	if onNetwork(err) {
+		return false // which are calls of the system, too
+	}
 	_, path := errors.AsType[*fs.PathError](err)
 	_, link := errors.AsType[*os.LinkError](err)
 	_, call := errors.AsType[*os.SyscallError](err)
 	return path || link || call
+}
+
+func onNetwork(err error) bool {
+	_, network := errors.AsType[*net.OpError](err)
+	return network
 }
 
 func machineFault(err error) bool {
