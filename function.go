@@ -158,11 +158,34 @@ func (s Spec) Validate() error {
 	if err := s.Requests.validate("requests"); err != nil {
 		return err
 	}
+	if err := s.validateAnnotations(); err != nil {
+		return err
+	}
 	_, err := s.Scaling()
 	if err == nil {
 		_, err = s.Container()
 	}
 	return err
+}
+
+// annotationPrefix begins the names of lofn's own annotations.
+const annotationPrefix = "lofn.dev/"
+
+// ownAnnotations are all of lofn's.
+var ownAnnotations = []string{
+	AnnotationCallbackSecret, AnnotationMaxBacklog, AnnotationMaxBody, AnnotationMaxQueue, AnnotationNonRoot, AnnotationOrigins,
+	AnnotationPids, AnnotationPull, AnnotationPullSecret, AnnotationRuntime, AnnotationScaleQuery, AnnotationWarm,
+}
+
+// validateAnnotations refuses what looks like an annotation of lofn's and is
+// none: a slip in one that is about safety would go unnoticed.
+func (s Spec) validateAnnotations() error {
+	for _, name := range slices.Sorted(maps.Keys(s.Annotations)) {
+		if strings.HasPrefix(name, annotationPrefix) && !slices.Contains(ownAnnotations, name) {
+			return Errorf(Invalid, "annotations: %s is unknown: those of lofn are %s", name, strings.Join(ownAnnotations, ", "))
+		}
+	}
+	return nil
 }
 
 var (

@@ -78,6 +78,9 @@ func (r reference) explainConversation(err error) error {
 	if r.builtIn {
 		return lofn.Errorf(lofn.Internal, "image: %q cannot be read from the built-in registry: %w", r.wrote, err)
 	}
+	if onNetwork(err) {
+		return lofn.Errorf(lofn.Unavailable, "image: %q cannot be read, for %s cannot be reached: check the name, and that the registry is up: %w", r.wrote, host, err)
+	}
 	return lofn.Errorf(lofn.Unavailable, "image: %q cannot be read from %s: %w", r.wrote, host, err)
 }
 

@@ -68,16 +68,20 @@ func entryError(name string, err error) error {
 	return lofn.Errorf(lofn.Invalid, "%q in the image cannot be unpacked: %w", name, err)
 }
 
-// onDisk reports whether err comes from writing files. Sockets have system calls
-// too.
+// onDisk reports whether err comes from writing files.
 func onDisk(err error) bool {
-	if _, remote := errors.AsType[*net.OpError](err); remote {
-		return false
+	if onNetwork(err) {
+		return false // which are calls of the system, too
 	}
 	_, path := errors.AsType[*fs.PathError](err)
 	_, link := errors.AsType[*os.LinkError](err)
 	_, call := errors.AsType[*os.SyscallError](err)
 	return path || link || call
+}
+
+func onNetwork(err error) bool {
+	_, network := errors.AsType[*net.OpError](err)
+	return network
 }
 
 func machineFault(err error) bool {

@@ -78,7 +78,7 @@ func TestResolveErrors(t *testing.T) {
 		{"echo", lofn.Invalid, `"echo" is not in the built-in registry: push it with "lofn push", or name its registry, such as docker.io/echo:latest`},
 		{"team/echo:1", lofn.Invalid, "docker.io/team/echo:1"},
 		{b.host + "/none:1", lofn.Invalid, "does not exist at " + b.host},
-		{"127.0.0.1:1/echo:1", lofn.Unavailable, "127.0.0.1:1"},
+		{"127.0.0.1:1/echo:1", lofn.Unavailable, "127.0.0.1:1 cannot be reached"},
 		{"UPPER", lofn.Invalid, "lower case"},
 		{"", lofn.Invalid, "image"},
 		{"a b", lofn.Invalid, "image"},
