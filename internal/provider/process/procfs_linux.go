@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // family returns the process and all its descendants.
@@ -47,14 +49,9 @@ func children(pid int) (all []int) {
 
 // spent returns the CPU time and the resident memory of a process.
 func spent(pid int) (cpu time.Duration, memory int64) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0
-	}
-	// The second field, in parentheses, may have anything in it. Of the rest,
-	// from the third on, user and system time are the 14th and 15th (proc(5)),
-	// those of children that were waited for the next two, memory the 24th.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	// User and system time are the 14th and 15th field, those of children that
+	// were waited for the next two, memory the 24th.
+	fields := stat(pid)
 	if len(fields) < 22 {
 		return 0, 0
 	}
@@ -107,30 +104,63 @@ func sweep(ids []string) {
 	// Killing takes effect a moment later, and what is being killed may have
 	// forked meanwhile.
 	for pause := time.Millisecond; pause < time.Second; pause *= 2 {
-		strays := strays(ids)
+		strays, maybe := strays(ids)
 		for _, pid := range strays {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		if len(strays) == 0 {
+		if len(strays) == 0 && !maybe {
 			return
 		}
 		time.Sleep(pause)
 	}
 }
 
-// strays returns the processes that have the mark of one of the replicas.
-func strays(ids []string) (pids []int) {
+// strays returns the processes that have the mark of one of the replicas, and
+// whether there are some of which that cannot be told yet.
+func strays(ids []string) (pids []int, maybe bool) {
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		environ, _ := os.ReadFile("/proc/" + e.Name() + "/environ")
+		environ, err := os.ReadFile("/proc/" + e.Name() + "/environ")
 		id := variable(strings.Split(string(environ), "\x00"), envInstance)
-		if id != "" && slices.Contains(ids, id) {
+		switch {
+		case id != "" && slices.Contains(ids, id):
 			pids = append(pids, pid)
+		case err == nil && len(environ) == 0 && infant(pid):
+			maybe = true
 		}
 	}
-	return pids
+	return pids, maybe
+}
+
+// infancy is longer than it takes a process to execute its program. While it
+// does, the kernel shows no environment of it.
+const infancy = 10 * time.Second
+
+// infant reports whether a process lives and has not done so for long.
+func infant(pid int) bool {
+	fields := stat(pid)
+	if len(fields) < 20 || fields[0] == "Z" {
+		return false
+	}
+	var system unix.Sysinfo_t
+	// The 22nd field of all is when it started, in hundredths of a second.
+	start, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil || unix.Sysinfo(&system) != nil {
+		return false
+	}
+	return time.Duration(system.Uptime)*time.Second-time.Duration(start)*10*time.Millisecond < infancy
+}
+
+// stat returns the fields of a process's line in proc(5), from the third on: the
+// second, in parentheses, may have anything in it.
+func stat(pid int) []string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 }
