@@ -44,7 +44,23 @@ func (c *container) late(ctx context.Context, err error, why func() error) error
 	if ctx.Err() != nil || c.ended() {
 		return err
 	}
+	if c.process.ended() {
+		return c.outcome(ctx)
+	}
 	return fmt.Errorf("not ready within %s: %w", c.readyTime(), why())
+}
+
+// outcome returns how the container ended whose process has. It takes a moment
+// to find out, which on a slow machine is longer than some wait for readiness.
+func (c *container) outcome(ctx context.Context) error {
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.p.life.Done():
+		return context.Cause(c.p.life)
+	}
 }
 
 // until looks until there is no error any more. When ctx ends it returns that of

@@ -54,6 +54,16 @@ func ended(fd uintptr) bool {
 	}
 }
 
+// ended reports whether the process has ended, as far as can be told.
+func (p *process) ended() (yes bool) {
+	conn, err := p.file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = conn.Control(func(fd uintptr) { yes = ended(fd) })
+	return yes
+}
+
 // signal sends a signal, unless the process has ended.
 func (p *process) signal(s unix.Signal) {
 	conn, err := p.file.SyscallConn()

@@ -34,6 +34,7 @@ func (c *container) spec(ctx context.Context, record *containers.Container) (*oc
 		oci.WithHostname(c.hostname()),
 		oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: c.network.Path()}),
 		oci.WithCgroup(c.p.groups.Path(c.id)),
+		oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.CgroupNamespace}),
 		oci.WithCapabilities(nil),
 		oci.WithNoNewPrivileges,
 		oci.WithPidsLimit(int64(c.wants.Pids)),
@@ -130,6 +131,9 @@ func (c *container) mounts() []specs.Mount {
 		return specs.Mount{Type: "bind", Source: from, Destination: to, Options: append(options, "rbind", "nosuid", "nodev")}
 	}
 	mounts := []specs.Mount{
+		// Language runtimes look there for what they may use. The namespace has them
+		// see their own group only.
+		{Type: "cgroup", Source: "cgroup", Destination: "/sys/fs/cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev", "relatime"}},
 		bind(c.file("hosts"), "/etc/hosts", "ro"),
 		bind(c.p.file("resolv.conf"), "/etc/resolv.conf", "ro"),
 		bind(c.file("hostname"), "/etc/hostname", "ro"),

@@ -158,6 +158,29 @@ func TestMemoryLimitIsToldAsSuch(t *testing.T) {
 	containerdtest.Until(t, "its log says so", func() bool { return strings.Contains(r.logOf("greedy"), "over its memory limit of 32Mi") })
 }
 
+func TestContainersSeeTheirOwnLimits(t *testing.T) {
+	s := newSite(t)
+	r := newRig(t, s)
+	fn := r.function(t, ref("modest"), s.push(t, "answer:1", containerdtest.Answer(t)))
+	fn.Spec.Limits = &lofn.Resources{Memory: "64Mi", CPU: "500m"}
+	replica := r.start(fn)
+	want := map[string]string{"memory.max": "67108864", "memory.swap.max": "0", "cpu.max": "50000 100000"}
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil { // version 1
+		want = map[string]string{"memory/memory.limit_in_bytes": "67108864", "cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}
+	}
+	for file, want := range want {
+		if status, text := r.call(replica, "/file/sys/fs/cgroup/"+file); status != http.StatusOK || strings.TrimSpace(text) != want {
+			t.Errorf("%s: %d %s, want %s", file, status, text, want)
+		}
+	}
+	_, text := r.call(replica, "/file/proc/self/cgroup")
+	for line := range strings.Lines(text) {
+		if !strings.HasSuffix(line, ":/\n") {
+			t.Errorf("it sees a group besides its own: %s", line)
+		}
+	}
+}
+
 func TestPidsLimit(t *testing.T) {
 	s := newSite(t)
 	r := newRig(t, s)

@@ -155,6 +155,11 @@ func (s *sandbox) makeBase(stage string) error {
 	if err := s.populate(stage); err != nil {
 		return err
 	}
+	// Views mount folders of it. Before Linux 6.17 their copies of it are
+	// unbindable as well.
+	if err := mount("", stage, "", unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
 	old := filepath.Join(stage, ".old")
 	if err := os.Mkdir(old, 0o700); err != nil {
 		return err

@@ -96,23 +96,31 @@ func (h *Hierarchy) makeLegacy() error {
 	return nil
 }
 
-// enable makes the parent in version 2, and passes controllers down to it. Not
-// all of them may be there.
+// enable makes the parent in version 2, and passes controllers down to it, and on
+// to what will be below it. While that is so nobody else can take them away above:
+// systemd does that with those that no unit of its own needs.
 func (h *Hierarchy) enable(dir string) error {
 	for name := range strings.SplitSeq(strings.TrimPrefix(h.parent, "/"), "/") {
-		for _, c := range controllers() {
-			err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0)
-			// What the kernel does not have is told by that file's absence.
-			if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
-				h.refused[c] = err
-			}
-		}
+		h.pass(dir)
 		dir = filepath.Join(dir, name)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("control groups: %w", err)
 		}
 	}
+	h.pass(dir)
 	return nil
+}
+
+// pass has the groups below one have its controllers. Not all of them may be
+// there.
+func (h *Hierarchy) pass(dir string) {
+	for _, c := range controllers() {
+		err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0)
+		// What the kernel does not have is told by the absence of its files.
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+			h.refused[c] = err
+		}
+	}
 }
 
 // Path is a container's group as its specification names it (cgroupsPath).

@@ -89,9 +89,12 @@ func TestUnified(t *testing.T) {
 	if u, err := h.Group("nonsense").Read(); err == nil || !strings.Contains(err.Error(), "nonsense/memory.current") {
 		t.Errorf("%+v, %v", u, err)
 	}
-	content, err := os.ReadFile(filepath.Join(root, "cgroup.subtree_control"))
-	if err != nil || !strings.HasPrefix(string(content), "+") {
-		t.Errorf("no controller was passed down: %q, %v", content, err)
+	// Those of the parent keep others from taking those of the root away.
+	for _, dir := range []string{"", "lofn"} {
+		content, err := os.ReadFile(filepath.Join(root, dir, "cgroup.subtree_control"))
+		if err != nil || !strings.HasPrefix(string(content), "+") {
+			t.Errorf("no controller was passed down from /%s: %q, %v", dir, content, err)
+		}
 	}
 }
 
