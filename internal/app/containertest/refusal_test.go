@@ -52,7 +52,7 @@ func TestBadDeploymentsAreRefused(t *testing.T) {
 	} {
 		p.refuses(400, c.deployment, c.parts...)
 	}
-	p.refuses(503, deployment("fn", closed+"/x:1"), "cannot be read from "+closed, "refused")
+	p.refuses(503, deployment("fn", closed+"/x:1"), "for "+closed+" cannot be reached", "refused")
 	if got := strings.TrimSpace(p.must(200, "GET", "/system/functions", "")); got != "[]" {
 		t.Errorf("there are functions: %s", got)
 	}
