@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/oci"
-	"github.com/containerd/errdefs"
 
 	"lofn"
 	"lofn/internal/provider/fleet"
@@ -115,8 +115,8 @@ func (p *Provider) takeIn(ctx context.Context, c *container, status task.Status)
 	}
 	p.enlist(c)
 	go c.follow()
-	if _, values, err := p.secrets(ctx, c.fn); err == nil {
-		for name, value := range values {
+	if given, err := p.secrets.Read(ctx, c.fn); err == nil {
+		for name, value := range given.Values {
 			_ = c.writeSecret(name, value)
 		}
 	}
@@ -173,12 +173,14 @@ func (p *Provider) dismiss(list []*container) {
 	}
 }
 
-// known reports whether a container is this provider's.
-func (p *Provider) known(id string) bool {
+// find returns the container with an ID, nil if it is not this provider's.
+func (p *Provider) find(id string) *container {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.containers[id] != nil
+	return p.containers[id]
 }
+
+func (p *Provider) known(id string) bool { return p.find(id) != nil }
 
 // Settle tells the provider that every function there is has been ensured, and
 // that no other provider leads replicas any more. What belongs to no function is
@@ -237,28 +239,15 @@ func (p *Provider) sweep(ctx context.Context) error {
 func (p *Provider) sweepOne(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, clearTime)
 	defer cancel()
-	err := p.daemon.raze(ctx, id)
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	return err
+	return p.daemon.raze(ctx, id)
 }
 
 // sweepShims ends the shims of containers that are not there: those of which
 // there is a folder, so that they were this platform's.
 func (p *Provider) sweepShims() error {
-	lost := make(map[string]bool)
-	entries, err := os.ReadDir(p.file(containersName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		if !p.known(e.Name()) {
-			lost[e.Name()] = true
-		}
-	}
-	if len(lost) > 0 {
-		err = errors.Join(err, p.daemon.reap(func(id string) bool { return lost[id] }))
+	ids, err := p.lost(p.file(containersName))
+	if len(ids) > 0 {
+		err = errors.Join(err, p.daemon.reap(func(id string) bool { return slices.Contains(ids, id) }))
 	}
 	return err
 }
@@ -275,14 +264,24 @@ func (p *Provider) sweepSnapshots(ctx context.Context) error {
 
 // sweepFiles removes the folders of containers that are not there.
 func (p *Provider) sweepFiles(dir string) error {
+	ids, err := p.lost(dir)
+	for _, id := range ids {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, id)))
+	}
+	return err
+}
+
+// lost returns the IDs of the folders in one, which may be missing, whose
+// containers are not there.
+func (p *Provider) lost(dir string) (ids []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	for _, e := range entries {
 		if !p.known(e.Name()) {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+			ids = append(ids, e.Name())
 		}
 	}
-	return err
+	return ids, err
 }

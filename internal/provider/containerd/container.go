@@ -72,7 +72,7 @@ func (p *Provider) make(ctx context.Context, fn lofn.Function, id string, progre
 		return nil, err
 	}
 	c := p.newContainer(id, fn)
-	synced, secrets, err := p.secrets(ctx, fn)
+	given, err := p.secrets.Read(ctx, fn)
 	if err != nil {
 		return nil, err
 	}
@@ -83,12 +83,12 @@ func (p *Provider) make(ctx context.Context, fn lofn.Function, id string, progre
 		return nil, err
 	}
 	p.enlist(c)
-	if err := c.assemble(ctx, secrets); err != nil {
+	if err := c.assemble(ctx, given.Values); err != nil {
 		c.discard()
 		return nil, fmt.Errorf("the container cannot be made: %w", err)
 	}
 	go c.follow()
-	if err := p.catchUp(ctx, c, synced); err != nil {
+	if err := p.secrets.CatchUp(ctx, fn, given, c.writeSecret); err != nil {
 		c.kill()
 		return nil, err
 	}

@@ -24,7 +24,6 @@ type output struct {
 
 // stream is one of the pipes.
 type stream struct {
-	path string
 	pipe *os.File
 	// hold is an end for writing, so that reading ends when it is closed and
 	// not when nobody has begun to write.

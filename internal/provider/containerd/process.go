@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"lofn/internal/provider/fleet"
 	"os"
 	"slices"
 	"strconv"
@@ -91,6 +92,11 @@ func (p *process) catches(s unix.Signal) bool {
 	return true
 }
 
+// sockets returns what listens in the process's network.
+func (p *process) sockets() []fleet.Socket {
+	return fleet.Listening(fmt.Sprintf("/proc/%d/net", p.pid))
+}
+
 // listening returns the TCP ports, with addresses, on which something in the
 // process's network listens, as far as can be told.
 func (p *process) listening() (ports []string) {
@@ -103,39 +109,16 @@ func (p *process) listening() (ports []string) {
 // listensOn reports whether something in the process's network listens on a TCP
 // port, at any address.
 func (p *process) listensOn(port uint16) bool {
-	suffix := fmt.Sprintf(":%04X", port)
-	return slices.ContainsFunc(p.sockets(), func(socket string) bool { return strings.HasSuffix(socket, suffix) })
+	return slices.ContainsFunc(p.sockets(), func(s fleet.Socket) bool { return s.Port == port })
 }
 
-// sockets returns the address and port, as the kernel writes them, of what
-// listens in the process's network.
-func (p *process) sockets() (list []string) {
-	for _, table := range []string{"tcp", "tcp6"} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", p.pid, table))
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(text)) {
-			if fields := strings.Fields(line); len(fields) > 3 && fields[3] == stateListen {
-				list = append(list, fields[1])
-			}
-		}
-	}
-	return list
-}
-
-// stateListen is TCP_LISTEN in the kernel's tables (include/net/tcp_states.h).
-const stateListen = "0A"
-
-// endpointOf reads an address and port as the kernel's tables have them.
-func endpointOf(text string) string {
-	address, port, _ := strings.Cut(text, ":")
-	n, _ := strconv.ParseUint(port, 16, 16)
+// endpointOf says where a socket listens.
+func endpointOf(s fleet.Socket) string {
 	switch {
-	case strings.Trim(address, "0") == "":
-		return fmt.Sprintf("port %d", n)
-	case address == "0100007F" || strings.HasSuffix(address, "01000000") && len(address) == 32:
-		return fmt.Sprintf("port %d of localhost only", n)
+	case strings.Trim(s.Address, "0") == "":
+		return fmt.Sprintf("port %d", s.Port)
+	case s.Address == "0100007F" || strings.HasSuffix(s.Address, "01000000") && len(s.Address) == 32:
+		return fmt.Sprintf("port %d of localhost only", s.Port)
 	}
-	return fmt.Sprintf("port %d of one address only", n)
+	return fmt.Sprintf("port %d of one address only", s.Port)
 }

@@ -31,6 +31,7 @@ type Provider struct {
 	buffers  *fleet.Buffers
 	probe    *http.Client
 	spares   *spares
+	secrets  *fleet.Secrets
 
 	// life ends when the Provider lets go of the containers.
 	life context.Context
@@ -39,17 +40,10 @@ type Provider struct {
 	background sync.WaitGroup
 	settled    sync.Once
 
-	// syncing orders secret updates, so that an older value cannot overwrite a
-	// newer one.
-	syncing sync.Mutex
-
 	mu         sync.Mutex
 	containers map[string]*container
 	// survivors are in service, and no function has claimed them yet.
 	survivors map[lofn.Ref][]*container
-	// synced counts secret updates: a container that was given its secrets
-	// before one is given them again.
-	synced int
 }
 
 // New returns a provider that knows the containers which an earlier one with
@@ -57,7 +51,7 @@ type Provider struct {
 // ensured. Errors say what is missing on the machine.
 func New(ctx context.Context, c Config) (*Provider, error) {
 	p := &Provider{
-		config: c.withDefaults(), meter: fleet.NewMeter(), buffers: fleet.NewBuffers(),
+		config: c.withDefaults(), meter: fleet.NewMeter(), buffers: fleet.NewBuffers(), secrets: fleet.NewSecrets(c.Secrets),
 		probe:      &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 		containers: make(map[string]*container), survivors: make(map[lofn.Ref][]*container),
 	}
@@ -231,9 +225,7 @@ func (p *Provider) pause(d time.Duration) bool {
 
 // awaitGone returns when nothing is left of an earlier container with the ID.
 func (p *Provider) awaitGone(ctx context.Context, id string) error {
-	p.mu.Lock()
-	before := p.containers[id]
-	p.mu.Unlock()
+	before := p.find(id)
 	if before == nil {
 		return nil
 	}
@@ -250,9 +242,7 @@ func (p *Provider) awaitGone(ctx context.Context, id string) error {
 
 // drain marks the replica before it waits.
 func (p *Provider) drain(ctx context.Context, r lofn.Replica) error {
-	p.mu.Lock()
-	c := p.containers[r.ID]
-	p.mu.Unlock()
+	c := p.find(r.ID)
 	if c != nil {
 		c.mark()
 	}
@@ -264,9 +254,7 @@ func (p *Provider) drain(ctx context.Context, r lofn.Replica) error {
 func (p *Provider) watchMemory() {
 	for {
 		err := p.daemon.outOfMemory(p.life, func(id string) {
-			p.mu.Lock()
-			c := p.containers[id]
-			p.mu.Unlock()
+			c := p.find(id)
 			if c != nil {
 				p.config.Logs.Append(c.fn.Ref, id, "lofn: the kernel ended a process of this instance: it was over its memory limit")
 			}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"lofn"
 	"lofn/internal/provider/containerd/cgroup"
@@ -109,71 +108,20 @@ func (p *Provider) image(ctx context.Context, fn lofn.Function, progress func(st
 	return image, suits(fn.Spec.Image, image.Image)
 }
 
-// secrets returns the values of the function's secrets by name, and how many
-// updates there had been before.
-func (p *Provider) secrets(ctx context.Context, fn lofn.Function) (synced int, values map[string][]byte, err error) {
-	p.mu.Lock()
-	synced = p.synced
-	p.mu.Unlock()
-	values = make(map[string][]byte, len(fn.Spec.Secrets))
-	for _, name := range fn.Spec.Secrets {
-		value, err := p.config.Secrets.Secret(ctx, fn.Namespace, name)
-		if lofn.CodeOf(err) == lofn.NotFound {
-			return 0, nil, lofn.Errorf(lofn.NotFound, "secret %q does not exist in namespace %s: create it and the function starts", name, fn.Namespace)
-		}
-		if err != nil {
-			return 0, nil, fmt.Errorf("secret %q: %w", name, err)
-		}
-		values[name] = value
-	}
-	return synced, values, nil
-}
-
-// catchUp gives a container, which is known by now, its secrets again if some
-// may have changed since it was given them.
-func (p *Provider) catchUp(ctx context.Context, c *container, synced int) error {
-	p.syncing.Lock()
-	defer p.syncing.Unlock()
-	p.mu.Lock()
-	stale := len(c.fn.Spec.Secrets) > 0 && synced != p.synced
-	p.mu.Unlock()
-	if !stale {
-		return nil
-	}
-	_, values, err := p.secrets(ctx, c.fn)
-	for name, value := range values {
-		err = errors.Join(err, c.writeSecret(name, value))
-	}
-	return err
-}
-
 // SyncSecret implements lofn.SecretSyncer: running replicas see the new value,
 // and those that failed for want of it try again at once.
 func (p *Provider) SyncSecret(ctx context.Context, namespace, name string) error {
-	p.syncing.Lock()
-	defer p.syncing.Unlock()
-	value, err := p.config.Secrets.Secret(ctx, namespace, name)
-	if lofn.CodeOf(err) == lofn.NotFound {
-		return nil // running replicas keep what they were started with
-	}
-	if err != nil {
-		return err
-	}
-	uses := func(fn lofn.Function) bool {
-		return fn.Namespace == namespace && slices.Contains(fn.Spec.Secrets, name)
-	}
-	p.mu.Lock()
-	p.synced++
-	p.mu.Unlock()
-	var failures []error
-	for _, c := range p.all() {
-		if !uses(c.fn) {
-			continue
+	return p.secrets.Sync(ctx, namespace, name, func(uses func(lofn.Function) bool, value []byte) error {
+		var failures []error
+		for _, c := range p.all() {
+			if !uses(c.fn) {
+				continue
+			}
+			if err := c.writeSecret(name, value); err != nil && !c.ended() {
+				failures = append(failures, fmt.Errorf("secret %s of %s: %w", name, c.id, err))
+			}
 		}
-		if err := c.writeSecret(name, value); err != nil && !c.ended() {
-			failures = append(failures, fmt.Errorf("secret %s of %s: %w", name, c.id, err))
-		}
-	}
-	p.Retry(uses)
-	return errors.Join(failures...)
+		p.Retry(uses)
+		return errors.Join(failures...)
+	})
 }

@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"lofn/internal/provider/fleet"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,16 +80,10 @@ func listening(pids []int, port int) bool {
 
 // listeners returns the sockets that listen on the port, in the form in which
 // links in /proc/PID/fd name them.
-func listeners(port int) []string {
-	const listen = "0A"
-	var found []string
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		content, _ := os.ReadFile(table)
-		for line := range strings.Lines(string(content)) {
-			f := strings.Fields(line)
-			if len(f) > 9 && f[3] == listen && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
-				found = append(found, "socket:["+f[9]+"]")
-			}
+func listeners(port int) (found []string) {
+	for _, s := range fleet.Listening("/proc/net") {
+		if int(s.Port) == port {
+			found = append(found, "socket:["+s.Inode+"]")
 		}
 	}
 	return found

@@ -24,17 +24,11 @@ type Provider struct {
 	machine machine
 	closing sync.Once
 
-	// syncing orders secret updates, so that an older value cannot overwrite a
-	// newer one.
-	syncing sync.Mutex
-
-	meter *fleet.Meter
+	meter   *fleet.Meter
+	secrets *fleet.Secrets
 
 	mu       sync.Mutex
 	replicas map[string]running
-	// synced counts secret updates: a replica that read its secrets before one
-	// and was not among the running ones yet reads them again.
-	synced int
 }
 
 // machine is what the operating system contributes.
@@ -83,7 +77,7 @@ func New(c Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provider{config: c, machine: m, meter: fleet.NewMeter(), replicas: make(map[string]running)}
+	p := &Provider{config: c, machine: m, meter: fleet.NewMeter(), secrets: fleet.NewSecrets(c.Secrets), replicas: make(map[string]running)}
 	p.Fleet = fleet.New(fleet.Config{
 		Starter: starter{p}, Drain: c.Drain, MaxStarts: c.MaxStarts, Started: c.Started, Log: c.Log,
 		Failed: func(fn lofn.Ref, id, reason string) { c.Logs.Append(fn, id, "lofn: "+reason) },
@@ -162,35 +156,26 @@ func suits(name string, image lofn.Image) error {
 // SyncSecret implements lofn.SecretSyncer: running replicas see the new value,
 // and those that failed for want of it try again at once.
 func (p *Provider) SyncSecret(ctx context.Context, namespace, name string) error {
-	p.syncing.Lock()
-	defer p.syncing.Unlock()
-	value, err := p.config.Secrets.Secret(ctx, namespace, name)
-	if lofn.CodeOf(err) == lofn.NotFound {
-		return nil // running replicas keep what they were started with
-	}
-	if err != nil {
-		return err
-	}
-	uses := func(fn lofn.Function) bool {
-		return fn.Namespace == namespace && slices.Contains(fn.Spec.Secrets, name)
-	}
+	return p.secrets.Sync(ctx, namespace, name, func(uses func(lofn.Function) bool, value []byte) error {
+		var failures []error
+		for _, r := range p.running() {
+			if !uses(r.fn) {
+				continue
+			}
+			if err := r.writeSecret(name, value); err != nil {
+				failures = append(failures, fmt.Errorf("secret %s of %s: %w", name, r.id, err))
+			}
+		}
+		p.Retry(uses)
+		return errors.Join(failures...)
+	})
+}
+
+// running returns the replicas that run.
+func (p *Provider) running() []running {
 	p.mu.Lock()
-	p.synced++
-	var users []running
-	for _, r := range p.replicas {
-		if uses(r.fn) {
-			users = append(users, r)
-		}
-	}
-	p.mu.Unlock()
-	var failures []error
-	for _, r := range users {
-		if err := r.writeSecret(name, value); err != nil {
-			failures = append(failures, fmt.Errorf("secret %s of %s: %w", name, r.id, err))
-		}
-	}
-	p.Retry(uses)
-	return errors.Join(failures...)
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.replicas))
 }
 
 // Usage implements lofn.UsageReporter.
@@ -206,10 +191,8 @@ func (p *Provider) Forget(ref lofn.Ref) { p.meter.Forget(ref) }
 
 // Digests returns the images that replicas run from.
 func (p *Provider) Digests() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	digests := make(map[string]bool)
-	for _, r := range p.replicas {
+	for _, r := range p.running() {
 		digests[r.image.Digest] = true
 	}
 	return slices.Collect(maps.Keys(digests))
@@ -233,18 +216,17 @@ func (s starter) Start(ctx context.Context, fn lofn.Function, id string, _ func(
 		return nil, err
 	}
 	p.began = began
-	s.mu.Lock()
-	synced := s.synced
-	s.mu.Unlock()
-	if p.secrets, err = s.secrets(ctx, fn); err != nil {
+	given, err := s.secrets.Read(ctx, fn)
+	if err != nil {
 		return nil, err
 	}
+	p.secrets = given.Values
 	p.ended = func(cpu time.Duration) { s.strike(p, cpu) }
 	i, err := s.machine.start(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.enlist(ctx, i, p, synced); err != nil {
+	if err := s.enlist(ctx, i, p, given); err != nil {
 		now, cancel := context.WithCancel(ctx)
 		cancel()
 		i.Stop(now)
@@ -253,28 +235,10 @@ func (s starter) Start(ctx context.Context, fn lofn.Function, id string, _ func(
 	return i, nil
 }
 
-// secrets returns the values of the function's secrets by name.
-func (s starter) secrets(ctx context.Context, fn lofn.Function) (map[string][]byte, error) {
-	values := make(map[string][]byte, len(fn.Spec.Secrets))
-	for _, name := range fn.Spec.Secrets {
-		value, err := s.config.Secrets.Secret(ctx, fn.Namespace, name)
-		if lofn.CodeOf(err) == lofn.NotFound {
-			return nil, lofn.Errorf(lofn.NotFound, "secret %q does not exist in namespace %s: create it and the function starts", name, fn.Namespace)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("secret %q: %w", name, err)
-		}
-		values[name] = value
-	}
-	return values, nil
-}
-
 // enlist makes the replica known to SyncSecret and Usage, to its end.
-func (s starter) enlist(ctx context.Context, i instance, p *program, synced int) error {
-	s.syncing.Lock()
-	defer s.syncing.Unlock()
+func (s starter) enlist(ctx context.Context, i instance, p *program, given fleet.Given) error {
 	s.mu.Lock()
-	over, stale := p.over, len(p.secrets) > 0 && synced != s.synced
+	over := p.over
 	if !over {
 		s.replicas[p.id] = running{instance: i, program: p, metered: s.meter.Begin(p.fn.Ref, i.consumed)}
 	}
@@ -283,14 +247,7 @@ func (s starter) enlist(ctx context.Context, i instance, p *program, synced int)
 		<-i.Done()
 		return i.Err()
 	}
-	if !stale {
-		return nil
-	}
-	values, err := s.secrets(ctx, p.fn)
-	for name, value := range values {
-		err = errors.Join(err, i.writeSecret(name, value))
-	}
-	return err
+	return s.secrets.CatchUp(ctx, p.fn, given, i.writeSecret)
 }
 
 // strike forgets a replica that ended, but for the CPU time that it used.
