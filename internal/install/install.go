@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -45,16 +44,8 @@ func NewInstall(ctx context.Context, o Options) (_ *Plan, err error) {
 			i.plan.Close()
 		}
 	}()
-	if o.isMachine() {
-		if err := checkMachine(); err != nil {
-			return nil, err
-		}
-		if i.plan.release, err = lock(filepath.Dir(unitPath)); err != nil {
-			return nil, err
-		}
-		if i.was, err = look(ctx); err != nil {
-			return nil, err
-		}
+	if i.was, err = i.plan.open(ctx, o.Place); err != nil {
+		return nil, err
 	}
 	if err := errors.Join(i.check(ctx)...); err != nil {
 		return nil, err

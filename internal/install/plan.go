@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 )
 
 // step is one change of the machine.
@@ -25,6 +26,21 @@ type Plan struct {
 	steps []step
 	// release gives back what keeps others from changing the same.
 	release func()
+}
+
+// open claims the machine for the plan, if it is this one that is meant, and
+// returns what there is of the service.
+func (p *Plan) open(ctx context.Context, place Place) (was state, err error) {
+	if !place.isMachine() {
+		return state{}, nil
+	}
+	if err := checkMachine(); err != nil {
+		return state{}, err
+	}
+	if p.release, err = lock(filepath.Dir(unitPath)); err != nil {
+		return state{}, err
+	}
+	return look(ctx)
 }
 
 // Steps are what is to be done, in the infinitive.

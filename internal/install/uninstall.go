@@ -36,16 +36,8 @@ func NewUninstall(ctx context.Context, r Removal) (_ *Plan, err error) {
 			u.plan.Close()
 		}
 	}()
-	if r.isMachine() {
-		if err := checkMachine(); err != nil {
-			return nil, err
-		}
-		if u.plan.release, err = lock(filepath.Dir(unitPath)); err != nil {
-			return nil, err
-		}
-		if u.was, err = look(ctx); err != nil {
-			return nil, err
-		}
+	if u.was, err = u.plan.open(ctx, r.Place); err != nil {
+		return nil, err
 	}
 	return u.plan, u.steps()
 }
