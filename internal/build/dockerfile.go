@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -115,22 +113,9 @@ func (v *variant) command(ctx context.Context, program string, args []string) er
 	cmd := exec.CommandContext(ctx, program, args...)
 	// Without attestations, which would make an index of an image.
 	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=1", "BUILDX_NO_DEFAULT_ATTESTATIONS=1")
-	output := &lineWriter{log: v.log}
-	cmd.Stdout, cmd.Stderr = output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 5 * time.Second
-	stop := v.log.stillAtIt("base images are fetched, and packages installed")
-	err := cmd.Run()
-	stop()
-	output.flush()
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
+	return v.log.run(ctx, cmd, "base images are fetched, and packages installed", func(err error, output *lineWriter) error {
 		return lofn.Errorf(lofn.Invalid, "%s %s failed: %w%s", program, args[0], err, advice(builderHints(), output, v.log))
-	}
-	return nil
+	})
 }
 
 // builderHints are for what has to be set up once on a machine.

@@ -56,13 +56,19 @@ func (r *runner) run(ctx context.Context, s step) error {
 	cmd := exec.CommandContext(ctx, s.Run[0], s.Run[1:]...)
 	cmd.Dir = filepath.Join(r.folder, s.Dir)
 	cmd.Env = r.commandEnv(s)
-	output := &lineWriter{log: r.log}
+	return r.log.run(ctx, cmd, s.Slow, func(err error, output *lineWriter) error { return r.failed(s, err, output) })
+}
+
+// run runs a tool, whose output goes to the log, and says why if it takes long.
+// What failed says of its failure is returned.
+func (l *logger) run(ctx context.Context, cmd *exec.Cmd, slow string, failed func(error, *lineWriter) error) error {
+	output := &lineWriter{log: l}
 	cmd.Stdout, cmd.Stderr = output, output
 	// The tools start others: all of them end when the build is cancelled.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
-	stop := r.log.stillAtIt(s.Slow)
+	stop := l.stillAtIt(slow)
 	err := cmd.Run()
 	stop()
 	output.flush()
@@ -70,7 +76,7 @@ func (r *runner) run(ctx context.Context, s step) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:
-		return r.failed(s, err, output)
+		return failed(err, output)
 	}
 	return nil
 }
