@@ -16,14 +16,10 @@ const containerRate = 3
 
 // measureContainerChange is measureChange of containers, of two images in turn.
 func measureContainerChange(ctx context.Context, b *box, o options) error {
-	p, err := b.startContainers(ctx, o, 0)
-	if err != nil {
-		return err
-	}
-	defer p.stop()
-	if err := describeMachine(ctx, p); err != nil {
-		return err
-	}
+	return b.onContainers(ctx, o, func(p *platform) error { return p.endureContainers(ctx, o) })
+}
+
+func (p *platform) endureContainers(ctx context.Context, o options) error {
 	other, err := p.up(ctx, lofn.Ref{Namespace: lofn.DefaultNamespace, Name: "other"}, benchLanguage, map[string]string{
 		"handler.go": strings.ReplaceAll(handler, `"ok\n"`, `"fine\n"`), "go.mod": benchModule,
 	})

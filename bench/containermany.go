@@ -33,14 +33,10 @@ func startsAtOnce() int { return 4 * runtime.NumCPU() }
 // measureManyContainers has many containers up at once: of one function, of as
 // many functions, and without the platform.
 func measureManyContainers(ctx context.Context, b *box, o options) error {
-	p, err := b.startContainers(ctx, o, 0)
-	if err != nil {
-		return err
-	}
-	defer p.stop()
-	if err := describeMachine(ctx, p); err != nil {
-		return err
-	}
+	return b.onContainers(ctx, o, func(p *platform) error { return b.crowd(ctx, p, o) })
+}
+
+func (b *box) crowd(ctx context.Context, p *platform, o options) error {
 	rival, err := b.newManyRivals(ctx, p, o.containers)
 	if err != nil {
 		return err
