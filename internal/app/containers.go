@@ -40,6 +40,9 @@ type containers interface {
 	// Gateway is the address of this machine for containers, not valid if there
 	// is none.
 	Gateway() netip.Addr
+	// Survivors is how many containers of a function an earlier platform left in
+	// service. It may be asked until the function is ensured.
+	Survivors(ref lofn.Ref) int
 	// Collect removes the images that are not used and that no container is of.
 	Collect(ctx context.Context, used func(digest string) bool) error
 	// Settle removes what earlier platforms left and no function has claimed. It
@@ -100,8 +103,15 @@ func (noContainers) Consumption() []fleet.Consumption                    { retur
 func (noContainers) Forget(lofn.Ref)                                     {}
 func (noContainers) Digests() []string                                   { return nil }
 func (noContainers) Gateway() netip.Addr                                 { return netip.Addr{} }
+func (noContainers) Survivors(lofn.Ref) int                              { return 0 }
 func (noContainers) Collect(context.Context, func(string) bool) error    { return nil }
 func (noContainers) Settle()                                             {}
+
+// had is how many replicas a function had in the platform before this one: that
+// went on until now, or whose containers do.
+func (p *platform) had(ref lofn.Ref) int {
+	return max(p.before.had(ref), p.containers.Survivors(ref))
+}
 
 // settle has what nobody claims of earlier platforms' containers removed, once
 // that can be told.

@@ -103,6 +103,13 @@ func (d *detached) claim(ref lofn.Ref) []fleet.Survivor {
 	return d.survivors[ref]
 }
 
+// Survivors implements app.Containers.
+func (d *detached) Survivors(ref lofn.Ref) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.survivors[ref])
+}
+
 // starter keeps Start out of the methods of detached.
 type starter struct{ *detached }
 

@@ -117,7 +117,7 @@ func (p *platform) open(ctx context.Context, contain openContainers, url string)
 		return err
 	}
 	p.scaler = scale.New(scale.Config{
-		Pool: loadOf{p}, Scale: p.scale, Usage: p.provider, Backlog: p.async.queue.backlog, Query: p.query(), Warm: warm, Before: p.before.had,
+		Pool: loadOf{p}, Scale: p.scale, Usage: p.provider, Backlog: p.async.queue.backlog, Query: p.query(), Warm: warm, Before: p.had,
 		Event: p.event, Woken: p.metrics.Woken, Log: p.log,
 	})
 	p.before.wake(p.scaler.Poke)

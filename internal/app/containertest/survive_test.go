@@ -49,6 +49,22 @@ func TestContainersOutliveThePlatform(t *testing.T) {
 	p.Until("the log goes on", func() bool { return strings.Contains(p.logs("fn"), "still heard") })
 }
 
+// TestWokenContainersOutliveThePlatform kills it when it has a container more
+// than somebody has asked for: as many as a call needed.
+func TestWokenContainersOutliveThePlatform(t *testing.T) {
+	p := serving(t)
+	p.deploy("fn", p.push("fn:1", containerdtest.Answer(t, "ANSWER=one")))
+	p.scale("fn", 0)
+	p.runs(0)
+	p.call("fn", "one")
+	woken := p.runs(1)
+	p.kill()
+	p.start()
+	p.call("fn", "one")
+	p.serves("fn", 1)
+	p.same(woken)
+}
+
 // TestNothingOfTheRemovedComesBack has the records of a function lost while its
 // containers run on.
 func TestNothingOfTheRemovedComesBack(t *testing.T) {

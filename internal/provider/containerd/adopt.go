@@ -155,6 +155,21 @@ func (p *Provider) claimed(ref lofn.Ref) []*container {
 	return list
 }
 
+// Survivors is how many containers of a function were in service when the
+// Provider was made, until the function is ensured; of several generations those
+// of which there are most, since others were to take their place, or they that
+// of others.
+func (p *Provider) Survivors(ref lofn.Ref) (most int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	counts := make(map[int64]int)
+	for _, c := range p.survivors[ref] {
+		counts[c.fn.Generation]++
+		most = max(most, counts[c.fn.Generation])
+	}
+	return most
+}
+
 // unclaimed returns, and forgets, the survivors of all functions.
 func (p *Provider) unclaimed() (list []*container) {
 	p.mu.Lock()
